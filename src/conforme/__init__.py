@@ -1,0 +1,1 @@
+"""Conforme audits recorded sales calls."""

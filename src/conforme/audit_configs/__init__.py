@@ -1,0 +1,1 @@
+"""Audit configurations and their immutable revisions."""

@@ -1,0 +1,1 @@
+"""The audit itself: timeline, analysis, evidence, scoring."""

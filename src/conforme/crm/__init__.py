@@ -1,0 +1,1 @@
+"""The gateway of the CRM: client, schemas, retry and mapping of its errors."""

@@ -1,0 +1,1 @@
+"""Sales files: the cache by section and its refresh policy."""

@@ -1,0 +1,1 @@
+"""How the event log reaches browsers."""

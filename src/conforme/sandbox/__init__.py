@@ -1,0 +1,1 @@
+"""A CRM, a speech service, a language model and sinks on loopback, speaking the real protocols."""
