@@ -34,7 +34,6 @@ def _unquoted_secret(value: Any) -> Any:
     return SecretStr(text) if text else None
 
 
-
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_unquoted_secret)]
 
@@ -47,23 +46,23 @@ class Settings(BaseSettings):
     )
 
     # Where things live
-    data: Path = Field(Path(".conforme"), validation_alias="CONFORME_DATA")
+    data: Path = Field(default=Path(".conforme"), validation_alias="CONFORME_DATA")
     """Folder of the embedded database and of local files."""
     database_url: Secret = None
     """PostgreSQL to use; unset starts the embedded server under the data folder."""
-    database_pool_size: int = Field(10, ge=1, le=200)
+    database_pool_size: int = Field(default=10, ge=1, le=200)
     """Connections one process keeps for the application (the engine has its own)."""
     redis_url: Secret = None
 
     # HTTP server
     host: str = "127.0.0.1"
-    port: int = Field(3002, ge=0, le=65535)
+    port: int = Field(default=3002, ge=0, le=65535)
     hostname: str | None = None
     """Label of this instance in `X-Backend-Instance`; default `pid-<pid>`."""
     node_env: Literal["production", "development", "test"] | None = None
     api_base_url: str = "http://localhost:3002"
     """Public address, used in links sent to clients."""
-    body_limit_bytes: int = Field(50 * 1024 * 1024, ge=1024)
+    body_limit_bytes: int = Field(default=50 * 1024 * 1024, ge=1024)
     api_auth_token: Secret = None
     api_auth_tokens: SecretStr = SecretStr("")
     """Machine tokens, comma-separated; each gives an actor with scope ALL."""
@@ -73,55 +72,55 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     # Replicas
-    replica_heartbeat_seconds: float = Field(2.0, gt=0, le=60)
-    replica_lease_seconds: float = Field(15.0, gt=0, le=600)
+    replica_heartbeat_seconds: float = Field(default=2.0, gt=0, le=60)
+    replica_lease_seconds: float = Field(default=15.0, gt=0, le=600)
     """A replica silent for this long is taken for dead and its work is taken over."""
-    drain_seconds: float = Field(20.0, ge=0, le=600)
+    drain_seconds: float = Field(default=20.0, ge=0, le=600)
     """How long SIGTERM lets running work finish before handing it over."""
-    workflow_retention_days: int = Field(30, ge=1)
-    event_retention_days: int = Field(30, ge=1)
-    worker_concurrency: int = Field(10, ge=1, le=500)
+    workflow_retention_days: int = Field(default=30, ge=1)
+    event_retention_days: int = Field(default=30, ge=1)
+    worker_concurrency: int = Field(default=10, ge=1, le=500)
     """Work of one lane that one replica runs at once."""
 
     # Outbound HTTP
     outbound_allowed_origins: CommaList = ()
     """Origins (`scheme://host:port`) outside URLs may reach although they are not public."""
     webhook_allowed_origins: CommaList = ()
-    outbound_timeout_seconds: float = Field(30.0, gt=0)
-    audio_max_bytes: int = Field(500 * 1024 * 1024, ge=1024)
+    outbound_timeout_seconds: float = Field(default=30.0, gt=0)
+    audio_max_bytes: int = Field(default=500 * 1024 * 1024, ge=1024)
     """Largest recording that is downloaded."""
 
     # Realtime
-    stream_heartbeat_seconds: float = Field(15.0, gt=0, le=120)
-    stream_max_seconds: float = Field(600.0, gt=0)
+    stream_heartbeat_seconds: float = Field(default=15.0, gt=0, le=120)
+    stream_max_seconds: float = Field(default=600.0, gt=0)
     """A stream is closed after this long; the browser reconnects and replays from its last event."""
-    stream_max_clients: int = Field(5000, ge=1)
+    stream_max_clients: int = Field(default=5000, ge=1)
 
     # CRM gateway
     fiche_api_base_url: str | None = None
     fiche_api_url: str | None = None
     fiche_api_auth_token: Secret = None
     fiche_sales_include_recordings: bool = False
-    fiche_fetch_concurrency: int = Field(3, ge=1)
+    fiche_fetch_concurrency: int = Field(default=3, ge=1)
     """Detail fetches at once, all replicas together."""
-    fiche_sales_search_concurrency: int = Field(1, ge=1)
-    fiche_force_refresh_cooldown_ms: int = Field(1_800_000, ge=0)
-    fiche_not_found_ttl_ms: int = Field(300_000, ge=60_000)
-    fiche_cache_ttl_hours: int = Field(240, ge=1)
+    fiche_sales_search_concurrency: int = Field(default=1, ge=1)
+    fiche_force_refresh_cooldown_ms: int = Field(default=1_800_000, ge=0)
+    fiche_not_found_ttl_ms: int = Field(default=300_000, ge=60_000)
+    fiche_cache_ttl_hours: int = Field(default=240, ge=1)
 
     # Speech to text
     elevenlabs_api_key: Secret = None
     elevenlabs_base_url: str = "https://api.elevenlabs.io"
     elevenlabs_model: str = "scribe_v2"
     elevenlabs_language: str = "fra"
-    transcription_elevenlabs_rate_limit_per_minute: int = Field(10, ge=1)
+    transcription_elevenlabs_rate_limit_per_minute: int = Field(default=10, ge=1)
     """Requests to the provider per minute, all replicas together."""
-    transcription_elevenlabs_max_attempts: int = Field(6, ge=1, le=20)
-    transcription_elevenlabs_backoff_base_seconds: float = Field(2.0, gt=0)
-    transcription_elevenlabs_backoff_max_seconds: float = Field(60.0, gt=0)
-    transcription_recording_concurrency: int = Field(10, ge=1)
-    transcription_progress_webhook_frequency: int = Field(3, ge=1)
-    transcription_timeout_seconds: float = Field(600.0, gt=0)
+    transcription_elevenlabs_max_attempts: int = Field(default=6, ge=1, le=20)
+    transcription_elevenlabs_backoff_base_seconds: float = Field(default=2.0, gt=0)
+    transcription_elevenlabs_backoff_max_seconds: float = Field(default=60.0, gt=0)
+    transcription_recording_concurrency: int = Field(default=10, ge=1)
+    transcription_progress_webhook_frequency: int = Field(default=3, ge=1)
+    transcription_timeout_seconds: float = Field(default=600.0, gt=0)
 
     # Language model
     llm_provider: Literal["openai", "openai-chat", "anthropic", "google", "mistral"] = "openai"
@@ -133,29 +132,31 @@ class Settings(BaseSettings):
     google_api_key: Secret = None
     mistral_api_key: Secret = None
     openai_model_audit: str = "gpt-5.2"
-    llm_timeout_seconds: float = Field(120.0, gt=0)
-    llm_max_attempts: int = Field(5, ge=1, le=20)
-    llm_backoff_base_seconds: float = Field(1.0, gt=0)
-    llm_backoff_max_seconds: float = Field(30.0, gt=0)
+    llm_timeout_seconds: float = Field(default=120.0, gt=0)
+    llm_max_attempts: int = Field(default=5, ge=1, le=20)
+    llm_backoff_base_seconds: float = Field(default=1.0, gt=0)
+    llm_backoff_max_seconds: float = Field(default=30.0, gt=0)
     llm_reasoning_effort: Literal["none", "low", "medium", "high"] = "high"
     price_table: Path | None = None
     """JSON file that replaces the shipped price table."""
 
     # Audits
-    audit_run_concurrency: int = Field(10, ge=1)
+    audit_run_concurrency: int = Field(default=10, ge=1)
     """Audits at once, all replicas together."""
-    audit_run_per_fiche_concurrency: int = Field(1, ge=1)
-    audit_step_worker_concurrency: int = Field(10, ge=1)
+    audit_run_per_fiche_concurrency: int = Field(default=1, ge=1)
+    audit_step_worker_concurrency: int = Field(default=10, ge=1)
     """Step analyses at once, all replicas together."""
     audit_evidence_gating: bool = True
-    audit_evidence_min_quote_chars: int = Field(12, ge=0)
-    audit_max_cost: Decimal | None = Field(None, gt=0)
+    audit_evidence_min_quote_chars: int = Field(default=12, ge=0)
+    audit_max_cost: Decimal | None = Field(default=None, gt=0)
     """Refuses an audit whose estimate exceeds this many units of the price table's currency."""
-    audit_deadline_seconds: float = Field(1800.0, gt=0)
-    audit_same_request_seconds: float = Field(5.0, ge=0)
+    audit_deadline_seconds: float = Field(default=1800.0, gt=0)
+    audit_same_request_seconds: float = Field(default=5.0, ge=0)
     """The same request within this time starts one audit."""
 
-    @field_validator("fiche_api_base_url", "fiche_api_url", "llm_base_url", "openai_base_url", "elevenlabs_base_url")
+    @field_validator(
+        "fiche_api_base_url", "fiche_api_url", "llm_base_url", "openai_base_url", "elevenlabs_base_url"
+    )
     @classmethod
     def _plain_url(cls, value: str | None) -> str | None:
         if value is None:
@@ -182,4 +183,6 @@ class Settings(BaseSettings):
     def api_tokens(self) -> tuple[SecretStr, ...]:
         listed = self.api_auth_tokens.get_secret_value().split(",")
         alone = self.api_auth_token.get_secret_value() if self.api_auth_token else ""
-        return tuple(SecretStr(token) for token in dict.fromkeys(part.strip() for part in [alone, *listed]) if token)
+        return tuple(
+            SecretStr(token) for token in dict.fromkeys(part.strip() for part in [alone, *listed]) if token
+        )

@@ -1,0 +1,116 @@
+"""What every test stands on: a real database, no network, no model, no configuration of the developer."""
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from psycopg import sql
+from pytest_socket import socket_allow_hosts
+from sqlalchemy import text
+
+from conforme.foundation.database import Database
+from conforme.foundation.embedded import running_server, sibling_url
+from conforme.foundation.migrate import migrate
+from conforme.settings import Settings
+
+LOOPBACK = ["127.0.0.1", "::1"]
+TEMPLATE = "conforme_template"
+FAST_AND_FORGETFUL = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "autovacuum": "off",
+    "jit": "off",
+}
+EMPTY_ALL = """
+do $$
+declare name text; filled text;
+begin
+  for name in
+    select format('%I.%I', schemaname, tablename) from pg_tables
+    where schemaname in ('public', 'dbos')
+      and tablename not in ('alembic_version', 'dbos_migrations', 'application_versions', 'queues')
+  loop
+    execute format('select %L where exists (select from %s)', name, name) into filled;
+    if filled is not null then execute format('truncate %s cascade', filled); end if;
+  end loop;
+  for name in
+    select format('%I.%I', schemaname, sequencename) from pg_sequences
+    where schemaname = 'public' and last_value is not null
+  loop
+    execute format('alter sequence %s restart', name);
+  end loop;
+end $$
+"""
+
+hypothesis_settings.register_profile(
+    "conforme",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+hypothesis_settings.register_profile("ci", hypothesis_settings.get_profile("conforme"), derandomize=True)
+hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "conforme")
+
+
+def pytest_configure() -> None:
+    """Hides the developer's `.env` and exported settings."""
+    Settings.model_config["env_file"] = None
+    names = {str(field.validation_alias or name).lower() for name, field in Settings.model_fields.items()}
+    for name in [name for name in os.environ if name.lower() in names]:
+        del os.environ[name]
+
+
+def pytest_runtest_setup() -> None:
+    socket_allow_hosts(LOOPBACK, allow_unix_socket=True)
+    models = sys.modules.get("pydantic_ai.models")
+    if models is not None:  # imported by what is tested; importing it here would cost every run seconds
+        vars(models)["ALLOW_MODEL_REQUESTS"] = False
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def server_url(run_folder: Path) -> Generator[str]:
+    """The one PostgreSQL server of this run."""
+    with running_server(run_folder / "pg", parameters=FAST_AND_FORGETFUL, at_end="delete") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: str, worker_id: str) -> str:
+    """The database of one worker, a copy of the one that the migrations built."""
+    name = sql.Identifier(f"conforme_{worker_id}")
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("select pg_advisory_lock(1)")
+        if connection.execute("select 1 from pg_database where datname = %s", [TEMPLATE]).fetchone() is None:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+            migrate(sibling_url(server_url, TEMPLATE))
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(name))
+        connection.execute(sql.SQL("create database {} template {}").format(name, sql.Identifier(TEMPLATE)))
+    return sibling_url(server_url, f"conforme_{worker_id}")
+
+
+@pytest.fixture(scope="session")
+async def session_database(database_url: str) -> AsyncGenerator[Database]:
+    database = Database(database_url, pool_size=20)
+    yield database
+    await database.dispose()
+
+
+@pytest.fixture
+async def database(session_database: Database) -> Database:
+    """An empty, migrated database."""
+    async with session_database.engine.begin() as connection:
+        await connection.execute(text(EMPTY_ALL))
+    return session_database

@@ -1,0 +1,65 @@
+"""The database the product finds or starts, and its two kinds of session."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from conforme.foundation.database import Database
+from conforme.foundation.embedded import database_url as product_url
+from conforme.foundation.migrate import migrate, pending
+from conforme.settings import Settings
+
+INSERT = text("insert into events (name, channels, payload) values ('probe', '{}', '{}')")
+
+
+async def test_a_write_block_that_ends_well_is_committed(database: Database) -> None:
+    async with database.write() as session:
+        await session.execute(INSERT)
+    async with database.read() as session:
+        assert await session.scalar(text("select count(*) from events")) == 1
+
+
+async def test_a_write_block_that_raises_leaves_nothing(database: Database) -> None:
+    async def fail_after_writing() -> None:
+        async with database.write() as session:
+            await session.execute(INSERT)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail_after_writing()
+    async with database.read() as session:
+        assert await session.scalar(text("select count(*) from events")) == 0
+
+
+async def test_a_read_session_cannot_write(database: Database) -> None:
+    with pytest.raises(DBAPIError, match="read-only"):
+        async with database.read() as session:
+            await session.execute(INSERT)
+
+
+async def test_every_test_starts_on_empty_tables_with_fresh_ids(database: Database) -> None:
+    async with database.write() as session:
+        first = await session.scalar(
+            text("insert into events (name, channels, payload) values ('x', '{}', '{}') returning id")
+        )
+    assert first == 1
+
+
+def test_a_configured_url_is_used_as_it_is() -> None:
+    url = "postgresql://somebody@db.example.test/sales"
+    with product_url(Settings.model_validate({"database_url": url})) as used:
+        assert used == url
+
+
+async def test_the_migrated_database_has_nothing_pending(database_url: str) -> None:
+    assert await asyncio.to_thread(pending, database_url) == []
+    await asyncio.to_thread(migrate, database_url)
+
+
+def test_settings_of_the_developer_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PORT=4567\n")
+    monkeypatch.chdir(tmp_path)
+    assert Settings().port == 3002
