@@ -18,10 +18,30 @@ def _created_at() -> sa.Column[object]:
     return sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False)
 
 
+NEXT_EVENT_ID = """
+create function next_event_id() returns bigint language plpgsql as $$
+begin
+    perform pg_current_xact_id();
+    return nextval('events_id_seq');
+end
+$$
+"""
+"""A writer has its transaction id before it draws an event's, so that a follower of the log can tell a gap that
+may still be filled from one that never will be."""
+
+
 def upgrade() -> None:
+    op.execute("create sequence events_id_seq")
+    op.execute(NEXT_EVENT_ID)
     op.create_table(
         "events",
-        _id(),
+        sa.Column(
+            "id",
+            sa.BigInteger(),
+            primary_key=True,
+            server_default=sa.text("next_event_id()"),
+            autoincrement=False,
+        ),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("channels", ARRAY(sa.Text()), nullable=False),
         sa.Column("payload", JSONB(), nullable=False),
@@ -84,3 +104,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("idempotency_keys", "engine_heartbeats", "llm_calls", "events"):
         op.drop_table(table)
+    op.execute("drop function next_event_id()")
+    op.execute("drop sequence events_id_seq")

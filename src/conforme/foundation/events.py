@@ -1,0 +1,112 @@
+"""The event log: an event is written in the transaction of the change it tells of.
+
+Whoever tells the world (streams, Pusher, webhooks) reads this log and nothing else. Events carry ids and counts,
+never personal data.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Index, Text, func, insert, literal_column, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from conforme.foundation.database import Base, Identified, ReadSession, WriteSession
+
+NOTIFY_CHANNEL = "conforme_events"
+GLOBAL_CHANNEL = "private-global"
+_OUTSIDE_CHANNEL = re.compile(r"[^A-Za-z0-9_\-=@,.;]")
+MAX_CHANNEL_ID = 180
+
+
+class EventRow(Identified, Base):
+    __tablename__ = "events"
+    # A writer has its transaction id before it draws an event's: followers reason on it (realtime.hub).
+    id: Mapped[int] = mapped_column(
+        BigInteger, primary_key=True, server_default=text("next_event_id()"), sort_order=-10
+    )
+    __table_args__ = (
+        Index(None, "created_at"),
+        Index("ix_events_channels", "channels", postgresql_using="gin"),
+    )
+
+    name: Mapped[str] = mapped_column(Text)
+    channels: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log; `id` grows, and is what a client resumes from."""
+
+    id: int
+    name: str
+    channels: tuple[str, ...]
+    payload: dict[str, Any]
+    created_at: datetime
+
+
+def _channel(kind: str, identifier: object) -> str:
+    clean = _OUTSIDE_CHANNEL.sub("_", str(identifier).strip())[:MAX_CHANNEL_ID]
+    return f"private-{kind}-{clean}"
+
+
+def audit_channel(identifier: object) -> str:
+    """Channel of one audit, by tracking id or database id."""
+    return _channel("audit", identifier)
+
+
+def fiche_channel(identifier: object) -> str:
+    return _channel("fiche", identifier)
+
+
+def job_channel(identifier: object) -> str:
+    return _channel("job", identifier)
+
+
+async def record(
+    session: WriteSession, name: str, payload: Mapping[str, Any], channels: Sequence[str]
+) -> None:
+    """Writes one event; it is told when, and only if, the session commits."""
+    row = {"name": name, "channels": list(dict.fromkeys(channels)), "payload": dict(payload)}
+    written = insert(EventRow).values(row).returning(EventRow.id).cte("written")
+    await session.execute(
+        select(func.pg_notify(NOTIFY_CHANNEL, literal_column("written.id::text"))).select_from(written)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """What the database's clock of transactions says: all below `xmin` have ended, `xmax` is the next to begin."""
+
+    last_id: int
+    xmin: int
+    xmax: int
+
+
+async def horizon(session: ReadSession) -> Horizon:
+    row = (
+        await session.execute(
+            text(
+                "select coalesce((select max(id) from events), 0),"
+                " pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint from pg_current_snapshot() s"
+            )
+        )
+    ).one()
+    return Horizon(*row)
+
+
+async def after(
+    session: ReadSession, last_id: int, *, limit: int, channels: Sequence[str] = (), up_to: int | None = None
+) -> list[Event]:
+    """Events behind `last_id` in order; only those of `channels` when given."""
+    query = select(EventRow).where(EventRow.id > last_id).order_by(EventRow.id).limit(limit)
+    if channels:
+        query = query.where(EventRow.channels.overlap(list(channels)))
+    if up_to is not None:
+        query = query.where(EventRow.id <= up_to)
+    rows = (await session.scalars(query)).all()
+    return [Event(row.id, row.name, tuple(row.channels), row.payload, row.created_at) for row in rows]

@@ -1,0 +1,196 @@
+"""Follows the event log and hands each event, in order, to who listens on this replica.
+
+Ids are drawn when an event is written and seen when its transaction commits, so a lower id may show up after a
+higher one. The hub therefore delivers only the settled prefix of the log: behind a gap it waits until every
+transaction that could still fill it has ended: a snapshot taken after the gap was seen gives an `xmax`, and a later
+one whose `xmin` has passed it proves, once the log is read again, that nobody will. (A transaction has its own id
+before it draws an event's: see the table's default.) A client that resumes from the last id it saw misses nothing
+and sees nothing twice.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+import structlog
+
+from conforme.foundation import events
+from conforme.foundation.database import Database
+from conforme.foundation.events import Event
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 5.0
+"""How long a lost notification may go unnoticed."""
+GAP_POLL_SECONDS = 0.02
+GATHER_SECONDS = 0.01
+TAIL_BATCH = 500
+QUEUE_LIMIT = 2000
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One listener; `overflowed` tells that it was too slow and must come back and replay."""
+
+    channels: frozenset[str]
+    queue: asyncio.Queue[Event] = field(default_factory=lambda: asyncio.Queue(QUEUE_LIMIT))
+    overflowed: bool = False
+
+    def offer(self, event: Event) -> None:
+        try:
+            self.queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self.overflowed = True
+
+
+@dataclass
+class SettledPrefix:
+    """The largest id below which every event is known, and the gap that stands in the way (pure state)."""
+
+    settled: int
+    _gap: int | None = None
+    _gap_xmax: int | None = None
+
+    def admit(self, pending: list[Event], xmin: int, xmax: int) -> list[Event]:
+        """The events of `pending` (ordered, all above `settled`) that may be delivered now.
+
+        `xmin` and `xmax` are of a snapshot taken after the previous call's `pending` and before this one's.
+        """
+        admitted: list[Event] = []
+        for event in pending:
+            if event.id != self.settled + 1 and not self._gap_closed(self.settled + 1, xmin, xmax):
+                break
+            admitted.append(event)
+            self.settled = event.id
+        return admitted
+
+    def _gap_closed(self, gap: int, xmin: int, xmax: int) -> bool:
+        if self._gap != gap:
+            self._gap, self._gap_xmax = gap, None
+            return False
+        if self._gap_xmax is None:
+            self._gap_xmax = xmax
+        return xmin >= self._gap_xmax
+
+
+class Hub:
+    """One follower per process, running only while somebody listens."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._by_channel: dict[str, set[Subscription]] = {}
+        self._count = 0
+        self._follower: asyncio.Task[None] | None = None
+        self._prefix: SettledPrefix | None = None
+        self._ready = asyncio.Event()
+
+    @property
+    def clients(self) -> int:
+        return self._count
+
+    @property
+    def settled(self) -> int:
+        return self._prefix.settled if self._prefix else 0
+
+    @asynccontextmanager
+    async def subscribe(self, channels: frozenset[str]) -> AsyncGenerator[tuple[Subscription, int]]:
+        """A subscription and the id from which it is live; what lies before is read from the log."""
+        subscription = Subscription(channels)
+        self._count += 1
+        try:
+            self._start()
+            await self._ready.wait()
+            for channel in channels:
+                self._by_channel.setdefault(channel, set()).add(subscription)
+            yield subscription, self.settled
+        finally:
+            self._forget(subscription)
+            self._count -= 1
+            if self._count == 0:
+                await self.stop()
+
+    def _forget(self, subscription: Subscription) -> None:
+        for channel in subscription.channels:
+            listeners = self._by_channel.get(channel, set())
+            listeners.discard(subscription)
+            if not listeners:
+                self._by_channel.pop(channel, None)
+
+    def _start(self) -> None:
+        if self._follower is None or self._follower.done():
+            self._ready = asyncio.Event()
+            self._follower = asyncio.create_task(self._follow(), name="follow the event log")
+
+    async def stop(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            follower.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await follower
+        self._prefix = None
+
+    async def _follow(self) -> None:
+        """Follows for ever; a lost connection is made again and the log read on from where it stood."""
+        while True:
+            try:
+                async with await self._listen() as connection:
+                    await self._settle_start()
+                    self._ready.set()
+                    while True:
+                        await self._drain()
+                        await self._notified(connection)
+            except (psycopg.Error, OSError) as error:
+                log.warning("event log connection lost", error=type(error).__name__)
+            except Exception:
+                log.exception("event log follower failed")
+            await asyncio.sleep(1)
+
+    async def _listen(self) -> psycopg.AsyncConnection:
+        url = self._database.url.replace("postgresql+psycopg://", "postgresql://")
+        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        await connection.execute(f"listen {events.NOTIFY_CHANNEL}")  # pyright: ignore[reportArgumentType] -- a constant
+        return connection
+
+    async def _settle_start(self) -> None:
+        """Begins behind everything that may still be committing."""
+        if self._prefix is not None:
+            return
+        async with self._database.read() as session:
+            first = await events.horizon(session)
+        current = first
+        while current.xmin < first.xmax:
+            await asyncio.sleep(GAP_POLL_SECONDS)
+            async with self._database.read() as session:
+                current = await events.horizon(session)
+        self._prefix = SettledPrefix(first.last_id)
+
+    async def _drain(self) -> None:
+        assert self._prefix is not None  # noqa: S101 -- set before the loop begins
+        while True:
+            async with self._database.read() as session:
+                seen = await events.horizon(session)
+                pending = await events.after(session, self._prefix.settled, limit=TAIL_BATCH)
+            admitted = self._prefix.admit(pending, seen.xmin, seen.xmax)
+            for event in admitted:
+                for subscription in self._listeners(event):
+                    subscription.offer(event)
+            if not admitted:
+                if not pending:
+                    return
+                await asyncio.sleep(GAP_POLL_SECONDS)
+
+    def _listeners(self, event: Event) -> Iterator[Subscription]:
+        found: set[Subscription] = set()
+        for channel in event.channels:
+            found |= self._by_channel.get(channel, set())
+        return iter(found)
+
+    async def _notified(self, connection: psycopg.AsyncConnection) -> None:
+        """Waits for a notification or for the poll, and takes what else has come in meanwhile with it."""
+        async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
+            await asyncio.sleep(GATHER_SECONDS)
+        async for _ in connection.notifies(timeout=0):
+            pass
