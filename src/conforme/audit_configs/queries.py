@@ -1,0 +1,95 @@
+"""Every SELECT on configurations. They belong to the house, not to a fiche: no scope applies (spec/http-auth §3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import selectinload
+
+from conforme.audit_configs.models import AuditConfig, AuditConfigRevision, AuditStep
+from conforme.foundation.database import ReadSession, WriteSession
+
+Session = ReadSession | WriteSession
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A configuration by its id and name."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A configuration, without its steps, and how many it has."""
+
+    config: AuditConfig
+    steps_count: int
+    revisions_count: int
+
+
+async def config_with_steps(session: Session, config_id: int) -> AuditConfig | None:
+    """The draft, its steps by position. Reads afresh even what the session already holds."""
+    query = select(AuditConfig).where(AuditConfig.id == config_id).options(selectinload(AuditConfig.steps))
+    return await session.scalar(query.execution_options(populate_existing=True))
+
+
+async def locked_config(session: WriteSession, config_id: int) -> AuditConfig | None:
+    """The draft, held against every other editor until the transaction ends; readers and new audits pass."""
+    held = select(AuditConfig.id).where(AuditConfig.id == config_id).with_for_update(key_share=True)
+    if await session.scalar(held) is None:
+        return None
+    return await config_with_steps(session, config_id)
+
+
+async def step(session: Session, step_id: int) -> AuditStep | None:
+    return await session.scalar(select(AuditStep).where(AuditStep.id == step_id))
+
+
+async def all_configs(session: Session, *, include_inactive: bool) -> Sequence[AuditConfig]:
+    """Newest first, with their steps."""
+    query = select(AuditConfig).options(selectinload(AuditConfig.steps)).order_by(*_NEWEST_FIRST)
+    return (await session.scalars(query if include_inactive else query.where(AuditConfig.is_active))).all()
+
+
+async def listed_configs(session: Session, *, include_inactive: bool) -> list[Listed]:
+    """Newest first, without their steps."""
+    steps = select(func.count()).where(AuditStep.audit_config_id == AuditConfig.id).scalar_subquery()
+    revisions = (
+        select(func.count()).where(AuditConfigRevision.audit_config_id == AuditConfig.id).scalar_subquery()
+    )
+    query = select(AuditConfig, steps, revisions).order_by(*_NEWEST_FIRST)
+    rows = await session.execute(query if include_inactive else query.where(AuditConfig.is_active))
+    return [
+        Listed(config, steps_count, revisions_count) for config, steps_count, revisions_count in rows.tuples()
+    ]
+
+
+async def names(session: Session) -> list[Named]:
+    """Every configuration, oldest first."""
+    rows = await session.execute(select(AuditConfig.id, AuditConfig.name).order_by(AuditConfig.id))
+    return [Named(config_id, name) for config_id, name in rows.tuples()]
+
+
+async def newest_active(session: Session) -> Named | None:
+    query = (
+        select(AuditConfig.id, AuditConfig.name)
+        .where(AuditConfig.is_active)
+        .order_by(*_NEWEST_FIRST)
+        .limit(1)
+    )
+    row = (await session.execute(query)).tuples().first()
+    return Named(*row) if row else None
+
+
+async def latest_revision(session: Session, config_id: int) -> AuditConfigRevision | None:
+    query = select(AuditConfigRevision).where(AuditConfigRevision.audit_config_id == config_id)
+    return await session.scalar(query.order_by(AuditConfigRevision.number.desc()).limit(1))
+
+
+async def revision(session: Session, revision_id: int) -> AuditConfigRevision | None:
+    return await session.scalar(select(AuditConfigRevision).where(AuditConfigRevision.id == revision_id))
+
+
+_NEWEST_FIRST = (AuditConfig.created_at.desc(), AuditConfig.id.desc())

@@ -1,0 +1,76 @@
+"""The draft becomes an immutable revision when it is first run; a run says which one it judged by."""
+
+from dataclasses import dataclass
+
+from conforme.audit_configs import queries
+from conforme.audit_configs.drafts import require_runnable
+from conforme.audit_configs.models import AuditConfigRevision
+from conforme.audit_configs.rules import Rules
+from conforme.foundation.database import ReadSession, WriteSession
+from conforme.foundation.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A numbered, unchanging state of a configuration."""
+
+    id: int
+    config_id: int
+    number: int
+    rules: Rules
+
+
+async def revision_for_run(
+    session: WriteSession, config_id: int, *, created_by: str | None = None
+) -> Revision:
+    """The revision that a run started now is judged by.
+
+    The latest revision serves again while the draft still says the same; otherwise the draft becomes the next one.
+    However many callers meet here, one content makes one revision.
+
+    Raises:
+        NotFound: there is no such configuration.
+        Invalid: it is inactive, or its draft cannot run.
+    """
+    rules = await require_runnable(session, config_id)
+    return await _latest_saying(session, config_id, rules) or await _publish(session, config_id, created_by)
+
+
+async def revision(session: ReadSession | WriteSession, revision_id: int) -> Revision:
+    """A pinned revision, by its id.
+
+    Raises:
+        NotFound: there is no such revision.
+    """
+    row = await queries.revision(session, revision_id)
+    if row is None:
+        raise NotFound.of("Audit config revision", revision_id)
+    return _revision(row)
+
+
+async def _latest_saying(session: WriteSession, config_id: int, rules: Rules) -> Revision | None:
+    latest = await queries.latest_revision(session, config_id)
+    return _revision(latest) if latest is not None and latest.sha256 == rules.sha256() else None
+
+
+async def _publish(session: WriteSession, config_id: int, created_by: str | None) -> Revision:
+    """Makes the next revision, alone: whoever waited for the lock finds what the holder published."""
+    await queries.locked_config(session, config_id)
+    rules = await require_runnable(session, config_id)
+    latest = await queries.latest_revision(session, config_id)
+    if latest is not None and latest.sha256 == rules.sha256():
+        return _revision(latest)
+    row = AuditConfigRevision(
+        audit_config_id=config_id,
+        number=latest.number + 1 if latest else 1,
+        content=rules.model_dump(mode="json"),
+        sha256=rules.sha256(),
+        created_by=created_by,
+    )
+    session.add(row)
+    await session.flush()
+    return _revision(row)
+
+
+def _revision(row: AuditConfigRevision) -> Revision:
+    return Revision(row.id, row.audit_config_id, row.number, Rules.model_validate(row.content))
