@@ -52,6 +52,9 @@ class Usage:
         )
 
 
+NO_USAGE = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What a question cost, answered or not."""
