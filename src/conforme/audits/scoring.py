@@ -201,5 +201,5 @@ def percent_text(score: Decimal) -> str:
 
 
 def fraction_text(part: int, whole: int) -> str:
-    """ "17/20", as events write earned of total and critical steps passed of all (spec/audits §3.7)."""
+    """Earned of total, or critical steps passed of all, as events write them: "17/20" (spec/audits §3.7)."""
     return f"{part}/{whole}"
