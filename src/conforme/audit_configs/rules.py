@@ -23,6 +23,8 @@ CallOrigin = Literal["unsolicited", "requested", "client"]
 WEIGHTS = range(1, 11)
 """Weights a run accepts, for a step and for a control point (spec/audits §2.2)."""
 
+MAX_STEPS = 100
+
 _CONTROL_CHARACTERS = frozenset(map(chr, range(32))) - set("\t\n\r")
 
 
@@ -140,7 +142,7 @@ class Rules(_InForce):
     description: Prose | None = None
     system_prompt: Prose | None = None
     compliant_from: CompliantFrom = "ACCEPTABLE"
-    steps: Annotated[tuple[StepRule, ...], Field(max_length=100)] = ()
+    steps: Annotated[tuple[StepRule, ...], Field(max_length=MAX_STEPS)] = ()
 
     def problems(self) -> list[str]:
         """Everything that would make a run impossible, as `path.of.field: what is wrong`; empty when it can run.
