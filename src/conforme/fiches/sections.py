@@ -74,6 +74,7 @@ ELEMENTS_SOUSCRIPTION = _section(
         },
     ),
     nullable=nullable_paths(crm.ElementsSouscription),
+    indexed=("souscription_id",),
 )
 
 _FORMULE_DETAILS = Node(
@@ -256,7 +257,7 @@ def split(payload: Json) -> FicheRows:
     (item,) = FICHE.items(body)
     row = FICHE.row(item)
     # At this level a difference can only be a key too many: all our own are mandatory.
-    root = {
+    root: Row = {
         "id": 1,
         "fiche_id": fiche_id,
         "raw_data": (row.pop("extra") or {}).get("set", {}),

@@ -1,0 +1,144 @@
+"""The tables of the cache (spec/fiches §2.1): `fiche_cache`, its sections, and which days were fetched."""
+
+from datetime import date, datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy import Column as TableColumn
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
+
+from conforme.fiches.layout import EXTRA, ROOT, ROOT_KEY, Form, Kind, Node
+from conforme.fiches.sections import FICHE, INFORMATION
+from conforme.foundation.database import Base, Updated
+
+NOT_FOUND = "NOT_FOUND"
+"""`details_message` of a fiche that the CRM said it does not have."""
+
+
+class FicheCache(Updated, Base):
+    """One fiche, as far as it is known.
+
+    A row comes from a listing, from a fetch by id, from the CRM's denial, or from several of them. What a listing
+    tells and when is kept apart from the details' freshness.
+    """
+
+    __tablename__ = ROOT
+    __table_args__ = (
+        UniqueConstraint("fiche_id"),
+        Index(None, "expires_at"),
+        Index(None, "groupe"),
+        Index(None, "sales_date"),
+        Index(None, "last_revalidated_at"),
+    )
+
+    fiche_id: Mapped[str] = mapped_column(Text)
+    groupe: Mapped[str | None] = mapped_column(Text)
+    agence_nom: Mapped[str | None] = mapped_column(Text)
+    prospect_nom: Mapped[str | None] = mapped_column(Text)
+    prospect_prenom: Mapped[str | None] = mapped_column(Text)
+    prospect_email: Mapped[str | None] = mapped_column(Text)
+    prospect_tel: Mapped[str | None] = mapped_column(Text)
+    sales_date: Mapped[str | None] = mapped_column(Text)
+    """YYYY-MM-DD: the day searched when a listing held it, else the day it was entered."""
+    cle: Mapped[str | None] = mapped_column(Text)
+    details_success: Mapped[bool | None]
+    details_message: Mapped[str | None] = mapped_column(Text)
+    raw_data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    """Keys of the details that no section holds; for a fiche only listed, what the listing said."""
+    has_recordings: Mapped[bool] = mapped_column(server_default="false")
+    recordings_count: Mapped[int | None] = mapped_column(Integer)
+    fetched_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When the content was fetched that `expires_at` speaks of."""
+    expires_at: Mapped[datetime]
+    last_revalidated_at: Mapped[datetime | None]
+    """When the CRM last spoke of the fiche, in whatever way."""
+    details_fetched_at: Mapped[datetime | None]
+    """When the sections were fetched; None for a fiche only listed or only denied."""
+    listed_at: Mapped[datetime | None]
+    """When a listing last held it."""
+
+
+class FicheDay(Base):
+    """A day of sales and how its last fetch went: a day without sales is covered too."""
+
+    __tablename__ = "fiche_days"
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    fetched_at: Mapped[datetime | None]
+    """When the day was last fetched well."""
+    expected: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Fiches the gateway announced."""
+    stored: Mapped[int] = mapped_column(Integer, server_default="0")
+    quarantined: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Fiches that could not be read."""
+    error: Mapped[str | None] = mapped_column(Text)
+    """Why the last attempt failed; None when it went well."""
+    attempted_at: Mapped[datetime]
+
+
+_TYPES: dict[Kind, TypeEngine[Any]] = {
+    Kind.TEXT: Text(),
+    Kind.NUMBER: BigInteger(),
+    Kind.FLAG: Boolean(),
+    Kind.TEXTS: ARRAY(Text()),
+    # Not jsonb, which reorders keys and rewrites numbers: what was answered is shown in the order it was asked.
+    Kind.JSON: JSON(),
+}
+_moment = partial(TableColumn, type_=DateTime(timezone=True), server_default=func.now(), nullable=False)
+
+
+def _table(node: Node, parent: str) -> Table:
+    """The table of a section."""
+    target = ROOT if node.parent_key == ROOT_KEY else parent
+    columns = [
+        TableColumn("id", BigInteger(), primary_key=True),
+        TableColumn(
+            node.parent_key, BigInteger(), ForeignKey(f"{target}.id", ondelete="CASCADE"), nullable=False
+        ),
+        *([TableColumn(node.index_column, Integer(), nullable=False)] if node.is_list else []),
+        *([TableColumn(node.key_column, Text(), nullable=False)] if node.key_column else []),
+        *(TableColumn(column.name, _TYPES[column.kind]) for column in (*node.columns, *node.derived_columns)),
+        TableColumn(EXTRA, JSON()),
+        _moment("created_at"),
+        *([_moment("updated_at", onupdate=func.now())] if node.form is Form.ONE else []),
+    ]
+    return Table(node.table, Base.metadata, *columns, UniqueConstraint(*_unique(node)), *_indexes(node))
+
+
+def _unique(node: Node) -> tuple[str, ...]:
+    if node.form is Form.ONE:
+        return (node.parent_key,)
+    return (node.parent_key, node.key_column or node.index_column)
+
+
+def _indexes(node: Node) -> list[Index]:
+    return [Index(None, name) for name in node.indexed]
+
+
+def _tables(root: Node) -> dict[str, Table]:
+    tables: dict[str, Table] = {}
+    for node in root.below:
+        tables[node.table] = _table(node, root.table)
+        tables |= _tables(node)
+    return tables
+
+
+SECTION_TABLES = _tables(FICHE)
+"""By name, parents before children."""
+
+information = SECTION_TABLES[INFORMATION.table]
