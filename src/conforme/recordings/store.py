@@ -190,7 +190,7 @@ async def mark_failed(session: WriteSession, recording_id: int, run: str, reason
 
 def _transcription_of(recording_id: int) -> Update:
     """The row, unless its transcription is done: what was paid for is never overwritten."""
-    return update(Recording).where(Recording.id == recording_id, Recording.transcription_state != DONE)
+    return update(Recording).where(Recording.id == recording_id, ~Recording.has_transcription)
 
 
 async def _changed(session: WriteSession, statement: Update) -> bool:

@@ -12,57 +12,46 @@ import httpx2
 from conforme.foundation.database import now
 from conforme.foundation.errors import Misconfigured
 from conforme.foundation.outbound import Outbound, exchange_failure, retry_after_seconds
+from conforme.foundation.redaction import REDACTED, redact_text
 from conforme.settings import Settings
 from conforme.transcriptions.speech import SpeechFailed, Transcript
-from conforme.transcriptions.words import from_entries, one_line, seconds
+from conforme.transcriptions.words import from_entries, from_text, one_line, seconds
 
 SUBJECT: Final = "ElevenLabs speech-to-text failed"
 MAX_PROVIDER_MESSAGE: Final = 500
 MESSAGE_KEYS: Final = ("detail", "message", "error", "error_message", "reason")
 
 _STATUS_IN_TEXT = re.compile(r"\bstatus=(\d{3})\b")
-_WITHHELD: Final = (
-    (re.compile(r"(https?://[^\s?#\"']+)[?#][^\s\"']*", re.IGNORECASE), r"\1"),
-    (re.compile(r"\b(?:sk|xi)[-_][A-Za-z0-9_-]{8,}"), "[key]"),
-    (re.compile(r"\bbearer\s+\S+", re.IGNORECASE), "[key]"),
-    (re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+\.\w+"), "[mail]"),
-    (re.compile(r"\+?\d(?:[ .-]?\d){8,}"), "[number]"),
-)
-"""What a provider may quote of the request and nobody should read in an error."""
+_URL_QUERY = re.compile(r"(https?://[^\s?#\"'<>]{1,2000})[?#][^\s\"'<>]*", re.IGNORECASE)
 
 
 class ElevenLabs:
-    """One request per recording; the audio passes through a temporary file, never whole through memory."""
+    """One request per recording; the audio passes through a temporary file, never whole through memory.
+
+    Raises `Misconfigured` when it is made without a usable key.
+    """
 
     provider = "elevenlabs"
 
     def __init__(self, settings: Settings, outbound: Outbound) -> None:
         self.model = settings.elevenlabs_model
+        self._key = _key(settings)
         self._settings = settings
         self._outbound = outbound
 
     async def transcribe(self, audio: AsyncIterator[bytes], *, language: str) -> Transcript:
-        key = self._key()
         with TemporaryFile() as file:
             async for piece in audio:
                 file.write(piece)
             if not file.tell():
                 raise SpeechFailed("Audio download failed: the file is empty")
             file.seek(0)
-            return _transcript(await self._ask(file, key, language))
+            return _transcript(await self._ask(file, language))
 
-    def _key(self) -> str:
-        if self._settings.elevenlabs_api_key is None:
-            raise Misconfigured("ElevenLabs API key not configured (set ELEVENLABS_API_KEY)")
-        key = self._settings.elevenlabs_api_key.get_secret_value()
-        if not key.isascii() or not key.isprintable():
-            raise Misconfigured("ElevenLabs API key not valid (check ELEVENLABS_API_KEY)")
-        return key
-
-    async def _ask(self, file: IO[bytes], key: str, language: str) -> Mapping[str, Any]:
+    async def _ask(self, file: IO[bytes], language: str) -> Mapping[str, Any]:
         client = self._outbound.provider(
             base_url=self._settings.elevenlabs_base_url,
-            headers={"xi-api-key": key},
+            headers={"xi-api-key": self._key},
             timeout=self._settings.transcription_timeout_seconds,
         )
         fields = {
@@ -81,8 +70,17 @@ class ElevenLabs:
                 reason = broken.reason.replace(" ", "_")
                 raise SpeechFailed(f"{SUBJECT} code={reason}", retryable=broken.retryable) from None
         if not answer.is_success:
-            raise _refusal(answer, key)
+            raise _refusal(answer, self._key)
         return _body(answer)
+
+
+def _key(settings: Settings) -> str:
+    if settings.elevenlabs_api_key is None:
+        raise Misconfigured("ElevenLabs API key not configured (set ELEVENLABS_API_KEY)")
+    key = settings.elevenlabs_api_key.get_secret_value()
+    if not key.isascii() or not key.isprintable():
+        raise Misconfigured("ElevenLabs API key not valid (check ELEVENLABS_API_KEY)")
+    return key
 
 
 def _body(answer: httpx2.Response) -> Mapping[str, Any]:
@@ -106,12 +104,14 @@ def _transcript(body: Mapping[str, Any]) -> Transcript:
     identifier = body.get("transcription_id")
     if not isinstance(identifier, str) or not one_line(identifier):
         raise SpeechFailed("Missing transcription_id from provider")
-    words = from_entries(body.get("words"))
-    text, code = body.get("text"), body.get("language_code")
+    said, code = body.get("text"), body.get("language_code")
+    timed = from_entries(body.get("words"))
+    text = _storable(said) if isinstance(said, str) else " ".join(word.text for word in timed)
+    words = timed or from_text(text)
     probability = seconds(body.get("language_probability"))
     return Transcript(
         transcription_id=one_line(identifier),
-        text=_storable(text) if isinstance(text, str) else " ".join(word.text for word in words),
+        text=text,
         language_code=one_line(code) or None if isinstance(code, str) else None,
         language_probability=probability if probability is not None and probability <= 1 else None,
         words=words,
@@ -149,11 +149,9 @@ def _worth_retrying(status: int, message: str) -> bool:
 
 
 def _shown(text: str, key: str) -> str:
-    """Provider text without the key, addresses' queries, tokens, mail addresses and long numbers."""
-    cleaned = one_line(text).replace(key, "[key]")
-    for pattern, instead in _WITHHELD:
-        cleaned = pattern.sub(instead, cleaned)
-    return cleaned[:MAX_PROVIDER_MESSAGE]
+    """What a provider says, without our key, queries of URLs, and personal data it may quote of the request."""
+    cleaned = _URL_QUERY.sub(r"\1", one_line(text).replace(key, REDACTED))
+    return redact_text(cleaned, len(cleaned))[:MAX_PROVIDER_MESSAGE]
 
 
 def _provider_message(body: Any) -> str:

@@ -36,6 +36,6 @@ class SpeechToText(Protocol):
     async def transcribe(self, audio: AsyncIterator[bytes], *, language: str) -> Transcript:
         """Transcribes MP3 audio; `language` is ISO 639-3. One request, never repeated here.
 
-        Raises `SpeechFailed`, or `Misconfigured` when there is no key.
+        Raises `SpeechFailed`.
         """
         ...

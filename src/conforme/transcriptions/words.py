@@ -4,7 +4,7 @@ A *word* is what the recogniser heard, with its time. A *turn* is a run of words
 turns, the unit stored and shown (spec/audits §4). Nothing here is invented: what the input does not say is `None`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import isfinite
@@ -111,6 +111,26 @@ def _entry_words(entries: Iterable[object]) -> Iterator[Word]:
             made = word(text, entry.get("start"), entry.get("end"), named)
             if made is not None:
                 yield made
+
+
+def from_text(text: str, speaker: str | None = None) -> tuple[Word, ...]:
+    """The words of plain text; their times are not known."""
+    spoken = (word(each, speaker=speaker) for each in text.split())
+    return tuple(each for each in spoken if each is not None)
+
+
+def from_lines(text: str, speakers: Collection[str]) -> tuple[Word, ...]:
+    """The words of a chunk's `full_text`; a line that begins with none of `speakers` goes on with the last one."""
+    return tuple(_line_words(text.split("\n"), speakers))
+
+
+def _line_words(lines: Iterable[str], speakers: Collection[str]) -> Iterator[Word]:
+    current: str | None = None
+    for line in lines:
+        label = max((name for name in speakers if line.startswith(f"{name}: ")), key=len, default=None)
+        if label is not None:
+            current = None if label == UNKNOWN_SPEAKER else label
+        yield from from_text(line if label is None else line[len(label) + 2 :], current)
 
 
 def turns_of(words: Sequence[Word]) -> tuple[Turn, ...]:
