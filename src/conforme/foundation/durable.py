@@ -1,10 +1,669 @@
-"""The port to the durable engine; the one file that imports it."""
+"""The port to the durable engine (DBOS), and the one file that imports it.
 
-from conforme.foundation.database import async_url
+Domains see jobs on lanes, steps with unique names, children and sleep; nothing of the engine. What this file adds to
+the engine, and why, is in docs/adr/0001-durable-engine.md; the parts of it that are not public are used in `_Engine`
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import structlog
+from pydantic import BaseModel
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from conforme.foundation import faults, job_rows
+from conforme.foundation.database import Database, WriteSession, async_url
+from conforme.foundation.errors import ConformeError
+from conforme.foundation.job_context import JobContext, without_values
+from conforme.foundation.job_rows import JobRow, State
+from conforme.foundation.jobs import (
+    HOUSEKEEPING,
+    JOBS,
+    SCHEDULES,
+    Child,
+    Job,
+    Lane,
+    LaneLimits,
+    Outcome,
+    Priority,
+    Rate,
+    Retry,
+    Schedule,
+    check_dispatch,
+    job,
+    lanes_of,
+    schedule,
+)
+from conforme.foundation.replicas import Duties, Replica
+from conforme.foundation.signals import INSTALL, Expectation, LaneClock, Signals
+from conforme.settings import Settings
+
+if TYPE_CHECKING:
+    from dbos import DBOS, DBOSClient, EnqueueOptions
+    from dbos._context import DBOSContext
+    from dbos._queue import Queue
+
+    from conforme.foundation.resources import Resources
+
+__all__ = [
+    "HOUSEKEEPING",
+    "Child",
+    "Durable",
+    "Job",
+    "JobContext",
+    "Lane",
+    "LaneLimits",
+    "Outcome",
+    "Priority",
+    "Rate",
+    "Retry",
+    "job",
+    "migrate_engine",
+    "schedule",
+]
+
+T = TypeVar("T")
+P = TypeVar("P", bound=BaseModel)
+Body = Callable[..., Coroutine[Any, Any, Any]]
+Bodies = Mapping[str, Body]
+log = structlog.get_logger(__name__)
+
+APPLICATION = "conforme"
+VERSION = "wf-1"
+"""Bumped by hand, and only for a change after which running jobs cannot be continued by the new code."""
+
+MAX_STARTS = 25
+"""A job whose process dies this often while it runs is given up (`ABANDONED`)."""
+DEADLINE_GRACE = 60.0
+"""Seconds after a job's deadline when the engine ends what did not end itself."""
+LOOK_SECONDS = 2.0
+"""Waiters look for themselves this often, should a notification be lost."""
+REST_SECONDS = 30.0
+"""An idle lane is looked at this often without being woken."""
+ABANDON_SECONDS = 10.0
+EXECUTOR_THREADS = 16
+POOL_SIZE = 8
+
+SIGNALS_INSTALLED = text("select to_regproc('dbos.conforme_signal') is not null")
 
 
 def migrate_engine(url: str) -> None:
-    """Creates or upgrades the engine's own tables (schema `dbos`). Blocking."""
+    """Creates or upgrades the engine's own tables (schema `dbos`) and our triggers on them. Blocking."""
     from dbos import DBOS
 
+    _quiet_engine()
     DBOS.migrate(async_url(url))
+    engine = create_engine(async_url(url))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(INSTALL)
+    engine.dispose()
+
+
+def engine_ready(url: str) -> bool:
+    """Whether `migrate_engine` has run on this database. Blocking."""
+    engine = create_engine(async_url(url))
+    try:
+        with engine.connect() as connection:
+            return bool(connection.scalar(SIGNALS_INSTALLED))
+    finally:
+        engine.dispose()
+
+
+@dataclass(slots=True)
+class _LaneWorker:
+    clock: LaneClock
+    thread: threading.Thread = field(init=False)
+
+
+class Durable:
+    """Dispatches jobs and, unless told not to, runs them. One per process, living on the event loop that starts it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        jobs: Iterable[Job[Any]] | None = None,
+        schedules: Iterable[Schedule] | None = None,
+    ) -> None:
+        """`jobs` and `schedules` are what this process may run: all that were declared, by default."""
+        self.settings = settings
+        self._database = database
+        self._jobs = jobs
+        self._schedules = schedules
+        self._engine = _Engine(database.url)
+        self._resources: Resources | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._replica: Replica | None = None
+        self._lanes: dict[str, _LaneWorker] = {}
+        self._running: dict[asyncio.Task[Any], JobContext] = {}
+        self._ended_here: dict[str, str] = {}
+        self._draining = False
+        self._libpq_url = database.url.replace("postgresql+psycopg://", "postgresql://", 1)
+        self._signals = Signals(self._libpq_url, on_queued=self._wake, on_ended=self._heard_end)
+
+    @property
+    def resources(self) -> Resources:
+        if self._resources is None:
+            raise RuntimeError("the engine was not started")
+        return self._resources
+
+    async def start(self, resources: Resources, *, works: bool = True) -> None:
+        """Joins the replicas and begins to take work; with `works=False` only dispatches and waits.
+
+        The database must have been migrated. Blocks the loop for the moment the engine needs to start.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._resources = resources
+        await self._signals.start()
+        if not works:
+            return
+        jobs = list(JOBS.values()) if self._jobs is None else list(self._jobs)
+        schedules = list(SCHEDULES.values()) if self._schedules is None else list(self._schedules)
+        lanes = lanes_of(jobs, schedules)
+        self._replica = Replica(
+            self._libpq_url,
+            version=VERSION,
+            lease=self.settings.replica_lease_seconds,
+            beat=self.settings.replica_heartbeat_seconds,
+            lanes=list(lanes),
+        )
+        duties = Duties(let_go=self._let_go, resume=self._resume, look=self._look)
+        await asyncio.to_thread(self._replica.join, duties)
+        bodies = {job.name: partial(self._run_job, job) for job in jobs}
+        ticks = {schedule.name: partial(self._run_tick, schedule) for schedule in schedules}
+        self._engine.launch(self._replica.id, self.settings.replica_lease_seconds, bodies, ticks)
+        for lane in lanes.values():
+            await self._open(lane)
+        await self._engine.apply(schedules)
+        log.info("replica started", replica=self._replica.id, lanes=sorted(lanes))
+
+    async def stop(self) -> None:
+        """Takes no more work, lets calls in flight end (`drain_seconds`), hands over the rest."""
+        self._draining = True
+        for worker in self._lanes.values():
+            worker.clock.stop()
+        if self._replica is not None:
+            await self._drain()
+            for worker in self._lanes.values():
+                await asyncio.to_thread(worker.thread.join)
+            await self._abandon()
+            await asyncio.to_thread(self._replica.leave)
+        await self._signals.stop()
+        await self._engine.close()
+        self._lanes.clear()
+        self._replica = None
+        self._draining = False
+
+    async def dispatch(  # noqa: PLR0913 -- the words of the port
+        self,
+        session: WriteSession,
+        job: Job[P],
+        payload: P,
+        *,
+        id: str,
+        key: str | None = None,
+        priority: Priority = Priority.NORMAL,
+        delay_seconds: float = 0,
+    ) -> None:
+        """Queues a job in the session's transaction: it runs if, and only if, that commits.
+
+        The same id twice is one execution for as long as the first is kept (`workflow_retention_days`). Raises
+        ValueError when the lane needs a key and none is given.
+        """
+        check_dispatch(job, id, key, self.settings)
+        child = Child(job=job, payload=payload, id=id, key=key, priority=priority)
+        enqueue = partial(self._enqueue, [child], until=None, delay=delay_seconds)
+        await (await session.connection()).run_sync(enqueue)
+
+    async def cancel(self, id: str) -> None:
+        """Cancels a job and its children, queued or running; the call in flight is cancelled too."""
+        await self._engine.cancel(id)
+
+    async def state(self, id: str) -> State | None:
+        """Where a job stands; None when there is no such job (or it is kept no longer)."""
+        rows = await self._rows([id])
+        return rows[id].state if id in rows else None
+
+    async def wait(self, id: str, timeout: float) -> Outcome:  # noqa: ASYNC109 -- the words of the port
+        """How a job ended. Raises TimeoutError when it has not ended after `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            with self._signals.expecting(ids=[id]) as expectation:
+                while True:
+                    row = (await self._rows([id])).get(id)
+                    if row is not None and row.ended:
+                        return row.outcome()
+                    expectation.pending.add(id)
+                    await expectation.wait(LOOK_SECONDS)
+
+    async def delete_ended(self, older_than_seconds: float, batch: int) -> int:
+        """Forgets up to `batch` jobs that ended longer ago than that; returns how many."""
+        async with self._database.read() as session:
+            ids = list(
+                (await session.scalars(job_rows.EXPIRED, {"age": older_than_seconds, "batch": batch})).all()
+            )
+        if ids:
+            await self._engine.delete(ids)
+        return len(ids)
+
+    # What a running job asks for.
+
+    async def run_children(self, context: JobContext, children: Sequence[Child]) -> list[Outcome]:
+        ids = [child.id for child in children]
+        with self._signals.expecting(context.id, ids) as expectation:
+            async with self._database.engine.begin() as connection:
+                await self._still_ours(connection, context)
+                ordered = sorted(children, key=lambda child: child.id)
+                await connection.run_sync(partial(self._enqueue, ordered, until=context.until, delay=0))
+                await connection.execute(job_rows.ADOPT, {"parent": context.id, "ids": ids})
+            context.at_rest = True
+            try:
+                rows = await self._join(context, ids, expectation)
+            finally:
+                context.at_rest = False
+        return [rows[id].outcome() for id in ids]
+
+    async def rest(self, context: JobContext, wake_at: float) -> None:
+        context.at_rest = True
+        try:
+            with self._signals.expecting(context.id, [context.id]) as expectation:
+                while (left := wake_at - time.time()) > 0:
+                    await expectation.wait(left)
+                    if time.time() < wake_at:
+                        await self._rows_of(context, [])
+        finally:
+            context.at_rest = False
+
+    async def remember(self, label: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await self._engine.step(label, call)
+
+    def refuse_when_draining(self) -> None:
+        """Ends the body at the boundary of a step, to be continued by another replica."""
+        if self._draining:
+            raise asyncio.CancelledError
+
+    async def _join(self, context: JobContext, ids: list[str], expectation: Expectation) -> dict[str, JobRow]:
+        while True:
+            rows = await self._rows_of(context, ids)
+            expectation.pending.intersection_update(id for id, row in rows.items() if not row.ended)
+            if not expectation.pending and all(id in rows for id in ids):
+                return rows
+            await expectation.wait(LOOK_SECONDS)
+
+    async def _rows_of(self, context: JobContext, ids: list[str]) -> dict[str, JobRow]:
+        rows = await self._rows([context.id, *ids])
+        own = rows.pop(context.id, None)
+        self._engine.check_owner(context.id, None if own is None else (own.status, own.owner))
+        return rows
+
+    async def _still_ours(self, connection: AsyncConnection, context: JobContext) -> None:
+        own = (await connection.execute(job_rows.HOLD, {"id": context.id})).one_or_none()
+        self._engine.check_owner(context.id, None if own is None else (own[0], own[1]))
+
+    async def _rows(self, ids: list[str]) -> dict[str, JobRow]:
+        return await job_rows.read_rows(self._database.engine, ids)
+
+    def _enqueue(
+        self, children: Sequence[Child], connection: Connection, *, until: float | None, delay: float
+    ) -> None:
+        for child in children:
+            envelope = {"payload": child.payload.model_dump(mode="json"), "until": until}
+            options: EnqueueOptions = {
+                "workflow_name": child.job.name,
+                "queue_name": child.job.lane.name,
+                "workflow_id": child.id,
+                "app_version": VERSION,
+                "priority": int(child.priority),
+            }
+            if child.job.lane.limits(self.settings).per_key is not None and child.key is not None:
+                options["queue_partition_key"] = child.key
+            if delay > 0:
+                options["delay_seconds"] = delay
+            deadline = child.job.deadline_seconds(self.settings)
+            if deadline is not None:
+                options["workflow_timeout"] = deadline + DEADLINE_GRACE
+            self._engine.enqueue(connection, options, envelope)
+
+    # Running.
+
+    async def _run_job(self, job: Job[Any], envelope: dict[str, Any]) -> Any:
+        id, started_until = self._engine.current()
+        limits = [limit for limit in (envelope["until"], started_until) if limit is not None]
+        context = JobContext(self, job, id, min(limits, default=None))
+        payload = job.payload_type.model_validate(envelope["payload"])
+        return await self._run(context, job, partial(job.body, context, payload))
+
+    async def _run_tick(self, schedule: Schedule, at: str) -> Any:
+        id, _until = self._engine.current()
+        context = JobContext(self, schedule, id, None)
+        return await self._run(context, schedule, partial(schedule.body, context, datetime.fromisoformat(at)))
+
+    async def _run(
+        self, context: JobContext, what: Job[Any] | Schedule, body: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._running[task] = context
+        self._ended_here[context.id] = what.lane.name
+        task.add_done_callback(self._running.pop)
+        with structlog.contextvars.bound_contextvars(job=what.name, job_id=context.id):
+            try:
+                return await self._within_deadline(context, body)
+            except ConformeError as error:
+                log.warning("job failed", code=error.code)
+                raise
+            except Exception as error:
+                log.exception("job failed", exc_info=without_values(error))
+                raise faults.presentable(error) from None
+            except BaseException:  # the engine parks it until whoever holds it now has ended it
+                context.at_rest = True
+                raise
+
+    async def _within_deadline(self, context: JobContext, body: Callable[[], Awaitable[Any]]) -> Any:
+        left = None if context.until is None else context.until - time.time()
+        limit = asyncio.timeout(left)
+        try:
+            async with limit:
+                return await body()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            await self._engine.cancel_children(context.id)
+            raise faults.DeadlineExceeded from None
+
+    async def _open(self, lane: Lane) -> None:
+        limits = lane.limits(self.settings)
+        worker = _LaneWorker(LaneClock())
+        queue = await self._engine.register(lane.name, limits, self.settings.worker_concurrency)
+        worker.thread = self._engine.serve(queue, worker.clock)
+        self._lanes[lane.name] = worker
+        worker.clock.wake()
+
+    # Being told.
+
+    def _wake(self, lane: str | None) -> None:
+        for name in self._lanes if lane is None else (lane,):
+            if name in self._lanes:
+                self._lanes[name].clock.wake()
+
+    def _heard_end(self, id: str) -> None:
+        self._wake(self._ended_here.pop(id, ""))
+
+    def _look(self, lanes: Sequence[str]) -> None:
+        for lane in lanes:
+            self._wake(lane)
+
+    # Letting go.
+
+    def _let_go(self) -> None:
+        for worker in self._lanes.values():
+            worker.clock.pause()
+        if self._loop is not None and not self._loop.is_closed():
+            done = asyncio.run_coroutine_threadsafe(self._abandon(), self._loop)
+            try:
+                done.result(ABANDON_SECONDS)
+            except TimeoutError:
+                log.warning("the event loop is busy: work may run here and elsewhere for a moment")
+
+    def _resume(self) -> None:
+        for worker in self._lanes.values():
+            worker.clock.resume()
+
+    async def _drain(self) -> None:
+        limit = time.monotonic() + self.settings.drain_seconds
+        while self._running and time.monotonic() < limit:
+            for task, context in self._running.items():
+                if context.at_rest:
+                    task.cancel()
+            await asyncio.wait(
+                list(self._running),
+                timeout=min(0.5, max(0.0, limit - time.monotonic())),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+
+    async def _abandon(self) -> None:
+        """Ends all local work without recording anything: it goes on wherever it is taken next."""
+        tasks = list(self._running)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=ABANDON_SECONDS)
+
+
+class _Json:
+    """The engine's serializer: never pickle."""
+
+    def name(self) -> str:
+        return "conforme_json"
+
+    def serialize(self, data: Any) -> str:
+        return job_rows.dump(data)
+
+    def deserialize(self, serialized_data: str) -> Any:
+        return job_rows.load(serialized_data)
+
+
+class _EngineLog(logging.Handler):
+    """The engine's warnings in our log, by their first line: what it quotes of errors may be personal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage().partition("\n")[0].partition(":")[0]
+        if not message.startswith("Exception encountered in asynchronous workflow"):
+            log.debug("engine", message=message[:200])
+
+
+def _quiet_engine() -> None:
+    logger = logging.getLogger("dbos")
+    if not any(isinstance(handler, _EngineLog) for handler in logger.handlers):
+        logger.handlers = [_EngineLog()]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
+
+
+class _Engine:
+    """DBOS, narrowed to what the port needs. Everything that is not public there is touched here alone."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._sql: Engine | None = None
+        self._client: DBOSClient | None = None
+        self._dbos: DBOS | None = None
+        self._per_key: dict[str, int] = {}
+        self._ticks: dict[str, Callable[..., Any]] = {}
+
+    def launch(self, executor: str, lease: float, jobs: Bodies, ticks: Bodies) -> None:
+        """Starts the engine on the running loop. `executor` names this process, unique per boot."""
+        from dbos import DBOS
+
+        _quiet_engine()
+        self._dbos = DBOS(
+            config={
+                "name": APPLICATION,
+                "system_database_url": self._url,
+                "system_database_engine": self._engine(lease),
+                "application_version": VERSION,
+                "executor_id": executor,
+                "serializer": cast("Any", _Json()),
+                "run_migrations": False,
+                "max_executor_threads": EXECUTOR_THREADS,
+                "log_level": "WARNING",
+            }
+        )
+        DBOS.listen_queues([])  # our own threads serve the lanes: see `serve`
+        for name, body in jobs.items():
+            DBOS.workflow(name=name, max_recovery_attempts=MAX_STARTS)(_with_envelope(body))
+        self._ticks = {
+            name: DBOS.workflow(name=f"schedule {name}", max_recovery_attempts=MAX_STARTS)(_with_tick(body))
+            for name, body in ticks.items()
+        }
+        DBOS.launch()
+        # The engine draws lots among keys; the most urgent go first here.
+        self._dbos._sys_db.get_queue_partitions = self._open_keys  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+
+    async def close(self) -> None:
+        if self._dbos is not None:
+            from dbos import DBOS
+
+            loop = asyncio.get_running_loop()
+            with ThreadPoolExecutor(1) as own:  # the engine shuts the loop's default executor down
+                await loop.run_in_executor(own, partial(DBOS.destroy, destroy_registry=True))
+            loop.set_default_executor(ThreadPoolExecutor())
+            self._dbos = None
+        self._client = None
+        if self._sql is not None:
+            self._sql.dispose()
+            self._sql = None
+
+    async def register(self, name: str, limits: LaneLimits, per_replica: int) -> Queue:
+        from dbos import DBOS
+
+        queue = await DBOS.register_queue_async(
+            name,
+            worker_concurrency=min(per_replica, limits.at_once or per_replica),
+            global_concurrency=limits.at_once,
+            partition_concurrency=limits.per_key,
+            limiter={"limit": limits.rate.limit, "period": limits.rate.per_seconds} if limits.rate else None,
+            polling_interval_sec=REST_SECONDS,
+            on_conflict="always_update",
+        )
+        queue.database_backed_queue = False  # its limits are our settings: no reading them again at each look
+        if limits.per_key is not None:
+            self._per_key[name] = limits.per_key
+        return queue
+
+    def serve(self, queue: Queue, clock: LaneClock) -> threading.Thread:
+        """Runs the engine's own queue loop, woken by our clock instead of by polling."""
+        from dbos._queue import queue_worker_thread
+
+        arguments = (cast("threading.Event", clock), cast("DBOS", self._dbos), queue)
+        thread = threading.Thread(
+            target=queue_worker_thread, args=arguments, name=f"lane-{queue.name}", daemon=True
+        )
+        thread.start()
+        return thread
+
+    async def apply(self, schedules: Sequence[Schedule]) -> None:
+        """Makes the engine's schedules those that are declared, and no others."""
+        from dbos import DBOS
+
+        declared = {schedule.name for schedule in schedules}
+        for known in await DBOS.list_schedules_async():
+            if known["schedule_name"] not in declared:
+                await DBOS.delete_schedule_async(known["schedule_name"])
+        if schedules:
+            await DBOS.apply_schedules_async(
+                [
+                    {
+                        "schedule_name": schedule.name,
+                        "workflow_fn": self._ticks[schedule.name],
+                        "schedule": schedule.cron,
+                        "context": None,
+                        "queue_name": schedule.lane.name,
+                    }
+                    for schedule in schedules
+                ]
+            )
+
+    def enqueue(self, connection: Connection, options: EnqueueOptions, envelope: dict[str, Any]) -> None:
+        self._outside().enqueue_in_transaction(connection, options, envelope)
+
+    async def step(self, label: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        from dbos import DBOS
+
+        return await DBOS.run_step_async({"name": label, "preemptible": True}, call)
+
+    def current(self) -> tuple[str, float | None]:
+        """Id of the running job, and when its own deadline ends (seconds of the epoch), counted from its first start."""
+        context = _engine_context()
+        ends = context.workflow_deadline_epoch_ms
+        return context.workflow_id, None if ends is None else ends / 1000 - DEADLINE_GRACE
+
+    def check_owner(self, id: str, own: tuple[str, str | None] | None) -> None:
+        """Ends this execution when the job was cancelled, or is somebody else's by now."""
+        from dbos import error
+
+        if own is None or job_rows.STATES[own[0]] == "cancelled":
+            raise error.DBOSWorkflowCancelledError(f"{id} was cancelled")
+        if own[0] != "PENDING" or own[1] != _engine_context().owner_xid:
+            raise error.DBOSWorkflowConflictIDError(id)
+
+    async def cancel(self, id: str) -> None:
+        await self._outside().cancel_workflow_async(id, cancel_children=True)
+
+    async def cancel_children(self, id: str) -> None:
+        def cancel() -> None:
+            with self._engine().begin() as connection:
+                children = list(connection.scalars(job_rows.CHILDREN, {"id": id}))
+            if children:
+                self._outside().cancel_workflows(children, cancel_children=True)
+
+        await asyncio.to_thread(cancel)
+
+    async def delete(self, ids: list[str]) -> None:
+        await asyncio.to_thread(self._outside().delete_workflows, ids)
+
+    def _open_keys(self, queue_name: str) -> list[str]:
+        """Keys whose work may start now, of the most urgent priority only, oldest first."""
+        with self._engine().begin() as connection:
+            values = {"lane": queue_name, "per_key": self._per_key[queue_name]}
+            return list(connection.scalars(job_rows.OPEN_KEYS, values))
+
+    def _outside(self) -> DBOSClient:
+        if self._client is None:
+            from dbos import DBOSClient
+
+            _quiet_engine()
+            self._client = DBOSClient(
+                system_database_engine=self._engine(),
+                serializer=cast("Any", _Json()),
+                application_name=APPLICATION,
+                lazy=True,
+            )
+        return self._client
+
+    def _engine(self, lease: float = 60.0) -> Engine:
+        if self._sql is None:
+            self._sql = create_engine(
+                self._url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, hide_parameters=True
+            )
+            # A frozen replica must not keep the rows it was writing from those who take its work over.
+            limit = f"set idle_in_transaction_session_timeout = {int(max(5.0, lease) * 1000)}"
+            event.listen(self._sql, "connect", partial(_prepare, limit))
+        return self._sql
+
+
+def _prepare(statement: str, connection: Any, _: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.commit()
+
+
+def _engine_context() -> DBOSContext:
+    from dbos._context import assert_current_dbos_context
+
+    return assert_current_dbos_context()
+
+
+def _with_envelope(body: Body) -> Body:
+    async def run(envelope: dict[str, Any]) -> Any:
+        return await body(envelope)
+
+    return run
+
+
+def _with_tick(body: Body) -> Body:
+    async def run(at: str, _context: None) -> Any:
+        return await body(at)
+
+    return run

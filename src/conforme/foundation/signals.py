@@ -1,0 +1,183 @@
+"""How replicas hear at once that work was queued or has ended.
+
+The engine only polls. Triggers on its table send a notification with the transaction that queues or ends work; here
+it is heard, on one connection per process that costs nothing while silent. A lost notification costs time, never work:
+everybody who waits also looks by himself from time to time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+
+import psycopg
+import structlog
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "conforme_engine"
+INSTALL = f"""
+do $install$
+begin
+  if to_regproc('dbos.conforme_signal') is null then
+    create function dbos.conforme_signal() returns trigger language plpgsql as $body$
+    begin
+      if new.status = 'ENQUEUED' then
+        perform pg_notify('{CHANNEL}', 'queued ' || coalesce(new.queue_name, ''));
+      else
+        perform pg_notify('{CHANNEL}', 'ended ' || new.workflow_uuid);
+      end if;
+      return null;
+    end $body$;
+    create trigger conforme_signal_insert after insert on dbos.workflow_status
+      for each row when (new.status = 'ENQUEUED') execute function dbos.conforme_signal();
+    create trigger conforme_signal_update after update of status on dbos.workflow_status
+      for each row when (old.status is distinct from new.status and new.status not in ('PENDING', 'DELAYED'))
+      execute function dbos.conforme_signal();
+  end if;
+end $install$
+"""
+RECONNECT_SECONDS = 0.5
+
+
+class Expectation:
+    """Waits until every awaited id has ended, or until one's own has (cancelled, or taken over)."""
+
+    def __init__(self, own: str | None) -> None:
+        self.own = own
+        self.pending: set[str] = set()
+        self._event = asyncio.Event()
+
+    def heard(self, id: str) -> None:
+        self.pending.discard(id)
+        if not self.pending or id == self.own:
+            self._event.set()
+
+    def look(self) -> None:
+        """Makes the waiter look for himself."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Returns when something decisive was heard, and at the latest after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        self._event.clear()
+
+
+class Signals:
+    """The process's ear. Lives on the event loop that starts it."""
+
+    def __init__(
+        self, url: str, *, on_queued: Callable[[str | None], None], on_ended: Callable[[str], None]
+    ) -> None:
+        self._url = url
+        self._on_queued = on_queued
+        """Told the lane that received work; None means any may have."""
+        self._on_ended = on_ended
+        self._expectations: set[Expectation] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        connection = await self._connect()
+        self._task = asyncio.create_task(self._listen(connection), name="engine-signals")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    @contextmanager
+    def expecting(self, own: str | None = None, ids: Iterable[str] = ()) -> Generator[Expectation]:
+        expectation = Expectation(own)
+        expectation.pending.update(ids)
+        self._expectations.add(expectation)
+        try:
+            yield expectation
+        finally:
+            self._expectations.discard(expectation)
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=5)
+        await connection.execute(f"listen {CHANNEL}")
+        return connection
+
+    async def _listen(self, connection: psycopg.AsyncConnection | None) -> None:
+        while True:
+            try:
+                if connection is None:
+                    connection = await self._connect()
+                    self._catch_up()
+                async with connection:
+                    async for notification in connection.notifies():
+                        self._hear(notification.payload)
+            except psycopg.Error:
+                log.warning("lost the engine's notifications, reconnecting")
+                await asyncio.sleep(RECONNECT_SECONDS)
+            connection = None
+
+    def _hear(self, payload: str) -> None:
+        kind, _, about = payload.partition(" ")
+        if kind == "queued":
+            self._on_queued(about)
+            return
+        self._on_ended(about)
+        for expectation in tuple(self._expectations):
+            if about in expectation.pending or about == expectation.own:
+                expectation.heard(about)
+
+    def _catch_up(self) -> None:
+        self._on_queued(None)
+        for expectation in tuple(self._expectations):
+            expectation.look()
+
+
+class LaneClock:
+    """The stop event that the engine's queue loop rests on between two looks at its lane, woken when there is work.
+
+    Each wake is followed by a second look a moment later: two replicas that look at the same instant can get in each
+    other's way, and a place freed by a job that has just ended may not be counted yet.
+    """
+
+    GATHER_SECONDS = 0.004
+    ECHO_SECONDS = 0.15
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self._open = threading.Event()
+        self._open.set()
+        self._stopped = False
+        self._echo = False
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def pause(self) -> None:
+        """Takes no more work until `resume`."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        self._open.set()
+        self._woken.set()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._open.set()
+        self._woken.set()
+
+    def is_set(self) -> bool:
+        return self._stopped
+
+    def wait(self, timeout: float) -> bool:
+        """Rests until woken, or `timeout` seconds; True when the lane is closed for good."""
+        self._echo = self._woken.wait(self.ECHO_SECONDS if self._echo else timeout)
+        if self._echo and not self._stopped:
+            time.sleep(self.GATHER_SECONDS)  # what is queued together is taken together
+        self._woken.clear()
+        self._open.wait()
+        return self._stopped
