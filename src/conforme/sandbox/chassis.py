@@ -180,9 +180,6 @@ class Service:
         finally:
             self.tally.leave(exchange, outcome, status)
             await wire.close()
-        if outcome == "answered":
-            for call in exchange.on_answered:
-                call()
 
     async def _treat(
         self, exchange: Exchange, scope: Scope, body: bytes, wire: "_Wire"
@@ -205,6 +202,8 @@ class Service:
         if exchange.malformed:
             answer.body = answer.body[: len(answer.body) // 2]
         await wire.send_whole(answer)
+        for call in exchange.on_answered:
+            call()
         return fault or "answered", answer.status
 
     async def _refuse(self, exchange: Exchange, fault: Fault | None, wire: "_Wire") -> tuple[str, int | None]:

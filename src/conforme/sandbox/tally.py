@@ -24,7 +24,7 @@ class Exchange:
     malformed: bool = False
     """The answer has to break the protocol. A route with its own way of breaking it takes the flag down."""
     on_answered: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
-    """Called once the answer has left whole, and only then."""
+    """Called once the answer has left whole, malformed or not, and only then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,148 @@
+"""A call as the rule-based auditor hears it: words repaired, speakers told apart, phrases found in place."""
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from conforme.sandbox.lexicon import Lexicon, lexicon, repaired
+from conforme.sandbox.reading import SpokenTurn, Word, spoken_turns
+
+ADVISOR, CLIENT = "conseiller", "client"
+_SENTENCE_END = re.compile(r"[.?!…;](?=\s|$)")
+_SHORTEST_QUOTE_WORDS = 5
+_LONGEST_QUOTE_WORDS = 45
+_STRONG_CUES = 3
+"""Cues in one turn that outweigh the label the recogniser gave it."""
+_EARLY_SHARE = 0.2
+_EARLY_TURNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Words that were said: the turn, and where in its raw text they begin and end."""
+
+    turn: int
+    """Index among the turns of the call, from 0."""
+    start: int
+    end: int
+    misheard: tuple[tuple[str, str], ...] = ()
+    """Words read otherwise than written: as written, as read."""
+
+
+class Call:
+    """The turns of one audit's transcript, searchable."""
+
+    def __init__(self, turns: tuple[SpokenTurn, ...], known: Lexicon) -> None:
+        self.turns = turns
+        self._known = known
+        self._place: list[tuple[int, Word]] = []
+        self._starts: list[int] = []
+        lines: list[str] = []
+        length = 0
+        for index, turn in enumerate(turns):
+            read = [repaired(word.folded) for word in turn.words]
+            for word, text in zip(turn.words, read, strict=True):
+                self._place.append((index, word))
+                self._starts.append(length)
+                length += len(text) + 1
+            lines.append(" ".join(read))
+            length += not read
+        self.lines = tuple(lines)
+        self.text = "\n".join(lines)
+        self.roles = tuple(self._roles())
+        self._deaf = {index for index, line in enumerate(lines) if known.injection.search(line)}
+        self._found: dict[re.Pattern[str], tuple[Passage, ...]] = {}
+
+    # Who speaks
+
+    def _roles(self) -> Iterator[str]:
+        """Role of each turn: its label's, unless its own words speak strongly for the other."""
+        own = [_cues(self._known.advisor, line) - _cues(self._known.client, line) for line in self.lines]
+        by_label: Counter[tuple[int, str]] = Counter()
+        for turn, cues in zip(self.turns, own, strict=True):
+            by_label[turn.recording, turn.speaker] += cues
+        for turn, cues in zip(self.turns, own, strict=True):
+            if abs(cues) >= _STRONG_CUES:
+                yield ADVISOR if cues > 0 else CLIENT
+            else:
+                yield self._role_of(turn, by_label)
+
+    def _role_of(self, turn: SpokenTurn, by_label: Counter[tuple[int, str]]) -> str:
+        mates = [cues for (recording, _), cues in by_label.items() if recording == turn.recording]
+        if len(mates) < 2:
+            return ""
+        return ADVISOR if by_label[turn.recording, turn.speaker] == max(mates) else CLIENT
+
+    def spoken_by(self, passage: Passage, who: str) -> bool:
+        """Whether the role may have said it; an unknown role may be anyone."""
+        return not who or self.roles[passage.turn] in {who, ""}
+
+    # What is said
+
+    def find(self, wanted: re.Pattern[str]) -> tuple[Passage, ...]:
+        """Where the pattern occurs, in order; words spoken to an auditor are not heard."""
+        if wanted not in self._found:
+            self._found[wanted] = tuple(self._search(wanted))
+        return self._found[wanted]
+
+    def _search(self, wanted: re.Pattern[str]) -> Iterator[Passage]:
+        for match in wanted.finditer(self.text):
+            first = bisect_right(self._starts, match.start()) - 1
+            last = bisect_right(self._starts, match.end() - 1) - 1
+            passage = self._passage(first, last)
+            if passage.turn not in self._deaf:
+                yield passage
+
+    def _passage(self, first: int, last: int) -> Passage:
+        turn, begin = self._place[first]
+        words = [word for _, word in self._place[first : last + 1]]
+        misheard = tuple(
+            (word.folded, repaired(word.folded)) for word in words if repaired(word.folded) != word.folded
+        )
+        return Passage(turn, begin.start, words[-1].end, misheard)
+
+    def whole(self, turn: int) -> Passage:
+        return Passage(turn, 0, len(self.turns[turn].text))
+
+    def hearable(self) -> Iterable[int]:
+        """Indices of the turns that can be evidence."""
+        return (index for index in range(len(self.turns)) if index not in self._deaf)
+
+    def early(self, passage: Passage) -> bool:
+        """Said at the start of the first recording."""
+        first = [turn for turn in self.turns if turn.recording == self.turns[0].recording]
+        return passage.turn < max(_EARLY_TURNS, int(_EARLY_SHARE * len(first)))
+
+    def quote(self, passage: Passage) -> str:
+        """The sentence around the passage, or the turn when that is too short to be recognised."""
+        text = self.turns[passage.turn].text
+        ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+        start = max((end for end in ends if end <= passage.start), default=0)
+        stop = min((end for end in ends if end >= passage.end), default=len(text))
+        if len(text[start:stop].split()) < _SHORTEST_QUOTE_WORDS:
+            start, stop = 0, len(text)
+        return _shortened(text, start, stop, passage)
+
+
+def _shortened(text: str, start: int, stop: int, passage: Passage) -> str:
+    """At most `_LONGEST_QUOTE_WORDS` whole words of text[start:stop], the passage among them."""
+    spans = [match.span() for match in re.finditer(r"\S+", text[start:stop])]
+    if len(spans) <= _LONGEST_QUOTE_WORDS:
+        return text[start:stop].strip()
+    at = next((index for index, (_, end) in enumerate(spans) if start + end > passage.start), 0)
+    first = max(0, min(at - _LONGEST_QUOTE_WORDS // 3, len(spans) - _LONGEST_QUOTE_WORDS))
+    last = first + _LONGEST_QUOTE_WORDS - 1
+    return text[start + spans[first][0] : start + spans[last][1]]
+
+
+def _cues(wanted: re.Pattern[str], line: str) -> int:
+    return sum(1 for _ in wanted.finditer(line))
+
+
+@lru_cache(maxsize=32)
+def heard_call(transcript: str) -> Call:
+    """The call of a transcript; all steps of an audit share it."""
+    return Call(spoken_turns(transcript), lexicon())
