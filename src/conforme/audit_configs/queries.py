@@ -62,14 +62,14 @@ async def listed_configs(session: Session, *, include_inactive: bool) -> list[Li
     query = select(AuditConfig, steps, revisions).order_by(*_NEWEST_FIRST)
     rows = await session.execute(query if include_inactive else query.where(AuditConfig.is_active))
     return [
-        Listed(config, steps_count, revisions_count) for config, steps_count, revisions_count in rows.tuples()
+        Listed(config, steps_count, revisions_count) for config, steps_count, revisions_count in rows
     ]
 
 
 async def names(session: Session) -> list[Named]:
     """Every configuration, oldest first."""
     rows = await session.execute(select(AuditConfig.id, AuditConfig.name).order_by(AuditConfig.id))
-    return [Named(config_id, name) for config_id, name in rows.tuples()]
+    return [Named(config_id, name) for config_id, name in rows]
 
 
 async def newest_active(session: Session) -> Named | None:
@@ -79,7 +79,7 @@ async def newest_active(session: Session) -> Named | None:
         .order_by(*_NEWEST_FIRST)
         .limit(1)
     )
-    row = (await session.execute(query)).tuples().first()
+    row = (await session.execute(query)).first()
     return Named(*row) if row else None
 
 
