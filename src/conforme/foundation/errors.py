@@ -25,10 +25,14 @@ class ConformeError(Exception):
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     code: ClassVar[str] = "INTERNAL_ERROR"
 
-    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+    def __init__(
+        self, message: str | None = None, *, field: str | None = None, hint: str | None = None
+    ) -> None:
         self.message = message or (type(self).__doc__ or "").strip()
         self.field = field
         """Path of the offending input, for example `steps.0.weight`."""
+        self.hint = hint
+        """What to do about it; `message` on the wire, where the contract has one."""
         super().__init__(self.message)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Text, func, insert, literal_column, select, text
+from sqlalchemy import BigInteger, Index, Text, cast, func, insert, literal_column, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -67,15 +67,33 @@ def job_channel(identifier: object) -> str:
     return _channel("job", identifier)
 
 
-async def record(
-    session: WriteSession, name: str, payload: Mapping[str, Any], channels: Sequence[str]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event about to be written."""
+
+    name: str
+    payload: Mapping[str, Any]
+    channels: Sequence[str]
+
+
+async def record(session: WriteSession, name: str, payload: Mapping[str, Any], channels: Sequence[str]) -> None:
     """Writes one event; it is told when, and only if, the session commits."""
-    row = {"name": name, "channels": list(dict.fromkeys(channels)), "payload": dict(payload)}
-    written = insert(EventRow).values(row).returning(EventRow.id).cte("written")
-    await session.execute(
-        select(func.pg_notify(NOTIFY_CHANNEL, literal_column("written.id::text"))).select_from(written)
-    )
+    await record_all(session, [Draft(name, payload, channels)])
+
+
+async def record_all(session: WriteSession, drafts: Sequence[Draft]) -> None:
+    """Writes events in this order, in one statement."""
+    rows = [
+        {
+            "name": draft.name,
+            "channels": list(dict.fromkeys(draft.channels)),
+            "payload": dict(draft.payload),
+        }
+        for draft in drafts
+    ]
+    written = insert(EventRow).values(rows).returning(EventRow.id).cte("written")
+    last = select(func.max(literal_column("written.id"))).select_from(written).scalar_subquery()
+    await session.execute(select(func.pg_notify(NOTIFY_CHANNEL, cast(last, Text))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 def _answer(error: ConformeError) -> JSONResponse:
     details = [{"field": error.field, "message": error.message}] if error.field else []
-    return JSONResponse(failure(error.message, error.code, details=details), status_code=error.status)
+    beside = {"message": error.hint} if error.hint else {}
+    return JSONResponse(
+        failure(error.message, error.code, details=details, **beside), status_code=error.status
+    )
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:

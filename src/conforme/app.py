@@ -1,0 +1,157 @@
+"""Builds the application: the resources of a process, its durable jobs and its HTTP surface."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from markupsafe import escape
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from conforme.accounts.auth import identify
+from conforme.audit_configs.routes import router as audit_configs
+from conforme.audits.routes import router as audits
+from conforme.fiches.routes import router as fiches
+from conforme.foundation.border import Border
+from conforme.foundation.database import Database, now
+from conforme.foundation.docs import mount_docs
+from conforme.foundation.durable import Durable
+from conforme.foundation.errors import ConformeError, Unauthenticated
+from conforme.foundation.llm import LazyModel, model_from
+from conforme.foundation.outbound import Outbound
+from conforme.foundation.resources import Resources
+from conforme.foundation.web import failure, install_error_handlers, iso, route_not_found
+from conforme.realtime.hub import Hub
+from conforme.realtime.routes import router as realtime
+from conforme.recordings.routes import router as recordings
+from conforme.settings import Settings
+from conforme.transcriptions.routes import router as transcriptions
+
+TITLE = "Conforme API"
+SERVICE = "conforme"
+READY_SECONDS = 3.0
+
+
+class Role(StrEnum):
+    """What a process does: answer HTTP, carry out jobs, or both."""
+
+    ALL = "all"
+    API = "api"
+    WORKER = "worker"
+
+
+def instance_of(settings: Settings) -> str:
+    return settings.hostname or f"pid-{os.getpid()}"
+
+
+@asynccontextmanager
+async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
+    """The resources of one process, working until the block ends; then drained and handed over."""
+    database = Database(url, pool_size=settings.database_pool_size)
+    outbound = Outbound(settings)
+    durable = Durable(settings, database)
+    resources = Resources(
+        settings=settings,
+        database=database,
+        durable=durable,
+        outbound=outbound,
+        model=model_from(settings, outbound),
+    )
+    works = role is not Role.API
+    try:
+        if works and isinstance(resources.model, LazyModel):
+            await asyncio.to_thread(resources.model.warm_up)
+        await durable.start(resources, works=works)
+        yield resources
+    finally:
+        await durable.stop()
+        await outbound.aclose()
+        await database.dispose()
+
+
+def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
+    """The HTTP application; its resources start and stop with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with running(settings, url, role) as resources:
+            app.state.resources = resources
+            app.state.hub = Hub(resources.database)
+            yield
+            await app.state.hub.stop()
+
+    app = FastAPI(
+        title=TITLE,
+        version=version("conforme"),
+        lifespan=lifespan,
+        openapi_url="/api-docs.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False},
+        servers=[{"url": settings.api_base_url}],
+    )
+    for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime):
+        app.include_router(router)
+    _add_health(app, settings)
+    mount_docs(app)
+    install_error_handlers(app)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_middleware(
+        Border,
+        instance=instance_of(settings),
+        body_limit=settings.body_limit_bytes,
+        static_segments=_static_segments(app),
+    )
+    return app
+
+
+def _static_segments(app: FastAPI) -> frozenset[str]:
+    paths = [*app.openapi()["paths"], "/health/ready", "/api-docs"]
+    return frozenset(part for path in paths for part in path.split("/") if part and "{" not in part)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """Unknown routes and wrong methods alike are 404; under `/api` a stranger learns nothing but 401."""
+    assert isinstance(error, HTTPException)  # noqa: S101 -- registered for this class alone
+    path = request.url.path
+    if error.status_code not in {404, 405}:
+        return JSONResponse(failure(str(error.detail)), status_code=error.status_code)
+    if not path.startswith("/api"):
+        page = f"<!doctype html><title>Error</title><pre>Cannot {escape(request.method)} {escape(path)}</pre>"
+        return HTMLResponse(page, status_code=404)
+    refused: ConformeError = route_not_found(request) if identify(request) else Unauthenticated()
+    return JSONResponse(failure(refused.message, refused.code), status_code=refused.status)
+
+
+async def _readiness(resources: Resources) -> dict[str, bool]:
+    try:
+        async with asyncio.timeout(READY_SECONDS), resources.database.read() as session:
+            await session.execute(select(1))
+    except (SQLAlchemyError, TimeoutError, OSError):
+        return {"database": False, "engine": False}
+    return {"database": True, "engine": resources.durable.healthy}
+
+
+def _add_health(app: FastAPI, settings: Settings) -> None:
+    described = {"service": SERVICE, "version": version("conforme"), "instance": instance_of(settings)}
+
+    @app.get("/health", tags=["health"])
+    async def health() -> dict[str, str | None]:
+        """The process is alive; nothing else is checked."""
+        return {"status": "ok", "timestamp": iso(now()), **described}
+
+    @app.get("/health/ready", tags=["health"])
+    async def ready(request: Request) -> JSONResponse:
+        """The process can do its work: the database answers and this replica's heartbeat is fresh."""
+        checks = await _readiness(request.app.state.resources)
+        status = 200 if all(checks.values()) else 503
+        label = "ready" if status == 200 else "not ready"
+        body = {"status": label, "timestamp": iso(now()), "checks": checks, **described}
+        return JSONResponse(body, status_code=status)

@@ -1,0 +1,93 @@
+"""One step of one case: the question, the model's answer, the quotes looked for, the score. No database, no engine.
+
+The durable workflow and the command line both go through here.
+"""
+
+from dataclasses import dataclass
+
+from conforme.audit_configs.rules import ControlPoint, StepRule
+from conforme.audits.case import Case
+from conforme.audits.evidence import AskedPoint, Gating, gate
+from conforme.audits.prompting import points_in_force, question
+from conforme.audits.scoring import PointMark, StepScore, score_step
+from conforme.audits.verdicts import PointFinding, Statut, StepFinding
+from conforme.foundation.llm import LanguageModel, Spent, Usage
+
+OUT_OF_FORCE = "[Auto-check] Règle non applicable à la date de l'appel."
+
+
+@dataclass(frozen=True)
+class StepAnalysis:
+    """What is held about one step, and what asking took."""
+
+    step: StepRule
+    finding: StepFinding
+    points: tuple[PointFinding, ...]
+    """One per control point of the step, those out of force included."""
+    score: StepScore
+    spent: Spent
+
+    @property
+    def usage(self) -> Usage:
+        return self.spent.usage
+
+    @property
+    def total_citations(self) -> int:
+        return sum(len(point.citations) for point in self.points)
+
+
+async def analyse_step(
+    model: LanguageModel, case: Case, step: StepRule, *, cache_key: str, gating: Gating
+) -> StepAnalysis:
+    """Asks the model about one step and keeps what the words support.
+
+    An incomplete answer is the caller's to judge (`finding.missing`): the money is spent either way.
+
+    Raises:
+        ModelUnavailable, ModelRefused, ModelOutputInvalid, Misconfigured: no answer could be had.
+    """
+    points = points_in_force(step, case.day, case.rules.call_origin)
+    request = question(case.rules, step, points, case.transcript, cache_key=cache_key)
+    reply = await model.ask(request)
+    asked = [_asked(number, point) for number, point in points]
+    finding = gate(reply.output, asked, case.index, gating)
+    held = all_points(step, finding)
+    return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent)
+
+
+def _asked(number: int, point: ControlPoint) -> AskedPoint:
+    return AskedPoint(number, audible=point.audible, forbidden=point.forbidden)
+
+
+def all_points(step: StepRule, finding: StepFinding) -> tuple[PointFinding, ...]:
+    """The findings by number; a rule that was not in force on the day of the call does not apply."""
+    by_number = {point.numero: point for point in finding.points}
+    numbers = range(1, len(step.control_points) + 1)
+    return tuple(
+        by_number.get(number, _out_of_force(number))
+        for number in numbers
+        if number in by_number or number not in finding.missing
+    )
+
+
+def _out_of_force(number: int) -> PointFinding:
+    return PointFinding(
+        numero=number,
+        statut=Statut.NON_APPLICABLE,
+        model_statut=Statut.NON_APPLICABLE,
+        commentaire=OUT_OF_FORCE,
+        citations=(),
+        dropped=(),
+        minutages=(),
+        erreur_transcription_notee=False,
+        variation_phonetique_utilisee=None,
+    )
+
+
+def marks(step: StepRule, points: tuple[PointFinding, ...]) -> list[PointMark]:
+    """The statuses with what the configuration says of each point."""
+    rules = step.control_points
+    return [
+        PointMark(point.statut, rules[point.numero - 1].weight, rules[point.numero - 1].critical)
+        for point in points
+    ]

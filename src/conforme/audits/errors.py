@@ -1,0 +1,40 @@
+"""Why an audit stops, or an answer cannot be used."""
+
+from conforme.foundation.errors import Conflict, ConformeError, External
+
+
+class AuditFailed(ConformeError):
+    """The audit ends here; `phase` says how far it came (`failed_phase` on the wire)."""
+
+    code = "AUDIT_FAILED"
+
+    def __init__(self, message: str, *, phase: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.reason_code = code or self.code
+
+
+class AnswerIncomplete(External):
+    """The model left control points of the step unanswered"""
+
+    def __init__(self, missing: tuple[int, ...]) -> None:
+        numbers = ", ".join(str(number) for number in missing)
+        super().__init__(f"The model did not answer control points {numbers}", retryable=True)
+
+
+class AuditStillRunning(Conflict):
+    """The audit is still running"""
+
+    code = "AUDIT_RUNNING"
+
+
+class AuditAlreadyComplete(Conflict):
+    """The audit is complete: nothing is missing"""
+
+    code = "AUDIT_COMPLETE"
+
+
+class IdempotencyKeyReused(Conflict):
+    """Idempotency-Key was used for another request"""
+
+    code = "IDEMPOTENCY_KEY_REUSED"

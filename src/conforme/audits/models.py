@@ -1,0 +1,233 @@
+"""Tables of the audits (spec/audits §12): what was judged, by which rules, on which words, and what it cost."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    Numeric,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from conforme.foundation.database import Base, Identified, Updated
+
+STATUSES = ("pending", "running", "completed", "failed")
+OPEN = ("pending", "running")
+
+
+class TranscriptSnapshot(Identified, Base):
+    """The words an audit judged, frozen; audits of the same words share one row."""
+
+    __tablename__ = "transcript_snapshots"
+
+    fiche_id: Mapped[str] = mapped_column(Text, index=True)
+    sha256: Mapped[str] = mapped_column(Text, unique=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    """The timeline's JSON, deflated."""
+    recordings_count: Mapped[int]
+    chunks_count: Mapped[int]
+
+
+class AuditRow(Updated, Base):
+    __tablename__ = "audits"
+    __table_args__ = (
+        CheckConstraint("status in ('pending', 'running', 'completed', 'failed')", name="status"),
+        Index(
+            "ix_audits_open",
+            "status",
+            "updated_at",
+            postgresql_where=text("status in ('pending', 'running')"),
+        ),
+        Index("ix_audits_fiche_id_is_latest", "fiche_id", "is_latest"),
+        Index(None, "created_at", "id"),
+        Index(None, "is_compliant"),
+        Index(None, "trigger_source"),
+        Index(None, "deleted_at"),
+    )
+
+    tracking_id: Mapped[str] = mapped_column(Text, unique=True)
+    """`audit-<fiche>-<config>-<ms>`: what clients know from the moment they asked."""
+    job_id: Mapped[str] = mapped_column(Text)
+    """The durable job that works on it now, or worked on it last."""
+    fiche_id: Mapped[str] = mapped_column(Text)
+    fiche_cache_id: Mapped[int | None] = mapped_column(
+        ForeignKey("fiche_cache.id", ondelete="RESTRICT"), index=True
+    )
+    """None until the fiche is known."""
+    audit_config_id: Mapped[int] = mapped_column(
+        ForeignKey("audit_configs.id", ondelete="RESTRICT"), index=True
+    )
+    config_revision_id: Mapped[int] = mapped_column(
+        ForeignKey("audit_config_revisions.id", ondelete="RESTRICT"), index=True
+    )
+    transcript_snapshot_id: Mapped[int | None] = mapped_column(
+        ForeignKey("transcript_snapshots.id", ondelete="RESTRICT"), index=True
+    )
+    automation_schedule_id: Mapped[int | None] = mapped_column(index=True)
+    automation_run_id: Mapped[int | None] = mapped_column(index=True)
+    trigger_source: Mapped[str | None] = mapped_column(Text)
+    trigger_user_id: Mapped[str | None] = mapped_column(Text)
+    requested_by: Mapped[str] = mapped_column(Text)
+    """Name of the actor who asked."""
+    use_rlm: Mapped[bool] = mapped_column(server_default=text("false"))
+    model: Mapped[str | None] = mapped_column(Text)
+    prompt_version: Mapped[str | None] = mapped_column(Text)
+    notes: Mapped[str | None] = mapped_column(Text)
+    deleted_at: Mapped[datetime | None]
+
+    status: Mapped[str] = mapped_column(Text, server_default="pending")
+    overall_score: Mapped[Decimal] = mapped_column(Numeric(5, 2), server_default="0")
+    score_percentage: Mapped[Decimal] = mapped_column(Numeric(5, 2), server_default="0")
+    niveau: Mapped[str] = mapped_column(Text, server_default="PENDING")
+    is_compliant: Mapped[bool] = mapped_column(server_default=text("false"))
+    critical_passed: Mapped[int] = mapped_column(server_default="0")
+    critical_total: Mapped[int] = mapped_column(server_default="0")
+    earned_weight: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    total_weight: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    duration_ms: Mapped[int | None]
+    error_message: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(Text)
+    failed_phase: Mapped[str | None] = mapped_column(Text)
+    total_tokens: Mapped[int | None]
+    successful_steps: Mapped[int | None]
+    failed_steps: Mapped[int | None]
+    recordings_count: Mapped[int | None]
+    timeline_chunks: Mapped[int | None]
+    result_data: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    version: Mapped[int] = mapped_column(server_default="1")
+    is_latest: Mapped[bool] = mapped_column(server_default=text("true"))
+
+
+class StepResultRow(Updated, Base):
+    """What is known of one step; `traite` is false when it could not be analysed: an outage is never a verdict."""
+
+    __tablename__ = "audit_step_results"
+    __table_args__ = (UniqueConstraint("audit_id", "step_position"), Index(None, "conforme"))
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"))
+    step_position: Mapped[int]
+    step_name: Mapped[str] = mapped_column(Text)
+    severity_level: Mapped[str] = mapped_column(Text)
+    is_critical: Mapped[bool]
+    weight: Mapped[int]
+    traite: Mapped[bool]
+    conforme: Mapped[str | None] = mapped_column(Text)
+    """None when the step was not analysed."""
+    score: Mapped[Decimal | None] = mapped_column(Numeric(7, 2))
+    """None when not analysed or when nothing in it applies."""
+    niveau_conformite: Mapped[str | None] = mapped_column(Text)
+    commentaire_global: Mapped[str] = mapped_column(Text, server_default="")
+    mots_cles_trouves: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    minutages: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    erreurs_transcription_tolerees: Mapped[int] = mapped_column(server_default="0")
+    total_citations: Mapped[int] = mapped_column(server_default="0")
+    dropped_citations: Mapped[int] = mapped_column(server_default="0")
+    total_tokens: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str | None] = mapped_column(Text)
+    raw_result: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    """`step_metadata`, `usage`, `evidence` statistics and the model's own score, kept as information."""
+
+
+class ControlPointRow(Updated, Base):
+    __tablename__ = "audit_step_result_control_points"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["audit_id", "step_position"],
+            ["audit_step_results.audit_id", "audit_step_results.step_position"],
+            ondelete="CASCADE",
+            name="fk_audit_step_result_control_points_step",
+        ),
+        UniqueConstraint(
+            "audit_id", "step_position", "control_point_index", name="uq_audit_control_points_place"
+        ),
+    )
+
+    audit_id: Mapped[int]
+    step_position: Mapped[int]
+    control_point_index: Mapped[int]
+    point: Mapped[str] = mapped_column(Text)
+    statut: Mapped[str] = mapped_column(Text)
+    commentaire: Mapped[str] = mapped_column(Text)
+    minutages: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    erreur_transcription_notee: Mapped[bool]
+    variation_phonetique_utilisee: Mapped[str | None] = mapped_column(Text)
+    model_statut: Mapped[str] = mapped_column(Text)
+    """What the model said before its quotes were looked for."""
+
+
+class CitationRow(Identified, Base):
+    """Words really spoken: where, when and by whom, read off the words themselves."""
+
+    __tablename__ = "audit_step_result_citations"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["audit_id", "step_position", "control_point_index"],
+            [
+                "audit_step_result_control_points.audit_id",
+                "audit_step_result_control_points.step_position",
+                "audit_step_result_control_points.control_point_index",
+            ],
+            ondelete="CASCADE",
+            name="fk_audit_step_result_citations_point",
+        ),
+        UniqueConstraint(
+            "audit_id",
+            "step_position",
+            "control_point_index",
+            "citation_index",
+            name="uq_audit_citations_place",
+        ),
+    )
+
+    audit_id: Mapped[int]
+    step_position: Mapped[int]
+    control_point_index: Mapped[int]
+    citation_index: Mapped[int]
+    texte: Mapped[str] = mapped_column(Text)
+    claimed: Mapped[str] = mapped_column(Text)
+    minutage: Mapped[str] = mapped_column(Text)
+    minutage_secondes: Mapped[float | None]
+    speaker: Mapped[str] = mapped_column(Text)
+    recording_index: Mapped[int]
+    chunk_index: Mapped[int]
+    recording_date: Mapped[str] = mapped_column(Text)
+    recording_time: Mapped[str] = mapped_column(Text)
+    recording_url: Mapped[str] = mapped_column(Text)
+    start_ms: Mapped[int | None] = mapped_column(BigInteger)
+    end_ms: Mapped[int | None] = mapped_column(BigInteger)
+    match: Mapped[str] = mapped_column(Text)
+    relocated: Mapped[bool]
+    """The model cited another place than the words'."""
+    beside_negation: Mapped[bool]
+    first_turn: Mapped[int]
+    last_turn: Mapped[int]
+    first_word: Mapped[int]
+    last_word: Mapped[int]
+
+
+class DroppedCitationRow(Identified, Base):
+    """A quote that was not found in the call: never shown as evidence, kept for inspection."""
+
+    __tablename__ = "audit_dropped_citations"
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="CASCADE"), index=True)
+    step_position: Mapped[int]
+    control_point_index: Mapped[int]
+    texte: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    enregistrement: Mapped[int]
+    tour: Mapped[int]
+    """The place the model claimed, counted from 1 as it was shown."""

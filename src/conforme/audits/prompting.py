@@ -1,0 +1,91 @@
+"""The question put to the model about one step (pure).
+
+Stable bytes come first (rules, configuration, transcript) and the step last, so that all steps of an audit share one
+prefix in the provider's cache.
+"""
+
+import hashlib
+from datetime import date
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from conforme.audit_configs.rules import CallOrigin, ControlPoint, Rules, StepRule
+from conforme.audits.verdicts import StepVerdict
+from conforme.foundation.llm import ModelRequest
+
+PROOFS = {"call": "appel", "crm": "CRM", "document": "document"}
+SPEAKERS = {"advisor": "conseiller", "client": "client"}
+_FENCES = str.maketrans({"<": "‹", ">": "›"})
+
+
+def _text(name: str) -> str:
+    return (files("conforme.audits") / "prompts" / name).read_text(encoding="utf-8")
+
+
+@cache
+def instructions() -> str:
+    return _text("instructions.md").strip()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=DictLoader({"prompt": _text("prompt.md.j2")}),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 -- the output is a prompt, not HTML; fences are neutralised below
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["proof"] = PROOFS.__getitem__
+    environment.filters["who"] = SPEAKERS.__getitem__
+    return environment
+
+
+@cache
+def prompt_version() -> str:
+    """Names the exact wording: the template files' digest, stored with every audit."""
+    digest = hashlib.sha256((instructions() + _text("prompt.md.j2")).encode()).hexdigest()
+    return f"step-1-{digest[:12]}"
+
+
+def points_in_force(
+    step: StepRule, day: date | None, origin: CallOrigin | None = None
+) -> list[tuple[int, ControlPoint]]:
+    """The numbered control points that apply to a call of that day; numbers count from 1 within the step."""
+    return [
+        (number, point) for number, point in enumerate(step.control_points, 1) if point.applies(day, origin)
+    ]
+
+
+def _fenced(step: StepRule) -> StepRule:
+    """A rubric is written by people we trust more than callers, but a stray fence would still cut the prompt."""
+    return StepRule.model_validate_json(step.model_dump_json().translate(_FENCES))
+
+
+def question(
+    rules: Rules, step: StepRule, points: list[tuple[int, ControlPoint]], transcript: str, *, cache_key: str
+) -> ModelRequest[StepVerdict]:
+    """The request for one step.
+
+    Args:
+        rules: the revision that the audit pins.
+        step: the step to check.
+        points: its numbered points in force.
+        transcript: the rendered timeline, already fenced.
+        cache_key: same for all steps of one audit.
+    """
+    fenced = _fenced(step)
+    prompt = (
+        _environment()
+        .get_template("prompt")
+        .render(
+            configuration=(rules.system_prompt or "").strip().translate(_FENCES),
+            transcript=transcript,
+            step=fenced,
+            total=len(rules.steps),
+            points=[(number, fenced.control_points[number - 1]) for number, _ in points],
+        )
+    )
+    return ModelRequest(instructions=instructions(), prompt=prompt, output=StepVerdict, cache_key=cache_key)

@@ -1,0 +1,273 @@
+"""Every SELECT on audits. Each takes the actor: what they may not see is not there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Select, exists, func, select, true
+from sqlalchemy.orm import defer
+
+from conforme.accounts.actor import Actor, Scope
+from conforme.audit_configs.models import AuditConfig, AuditConfigRevision
+from conforme.audits.models import (
+    OPEN,
+    AuditRow,
+    CitationRow,
+    ControlPointRow,
+    DroppedCitationRow,
+    StepResultRow,
+    TranscriptSnapshot,
+)
+from conforme.fiches.models import FicheCache
+from conforme.fiches.scope import visible
+from conforme.foundation.database import ReadSession, WriteSession
+from conforme.foundation.web import Page
+
+Session = ReadSession | WriteSession
+
+SORTS = {
+    "created_at": AuditRow.created_at,
+    "completed_at": AuditRow.completed_at,
+    "score_percentage": AuditRow.score_percentage,
+    "duration_ms": AuditRow.duration_ms,
+}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a list is narrowed to (spec/audits §10.1); empty means not asked."""
+
+    fiche_ids: Sequence[str] = ()
+    status: Sequence[str] = ()
+    audit_config_ids: Sequence[int] = ()
+    niveau: Sequence[str] = ()
+    trigger_source: Sequence[str] = ()
+    is_compliant: bool | None = None
+    date_from: datetime | None = None
+    date_to: datetime | None = None
+    latest_only: bool = True
+    include_deleted: bool = False
+    sort_by: str = "created_at"
+    descending: bool = True
+    page: Page = field(default_factory=lambda: Page(limit=100, offset=0))
+
+
+@dataclass(frozen=True)
+class Found:
+    """An audit with what its wire shape shows beside it."""
+
+    audit: AuditRow
+    config: AuditConfig
+    fiche: FicheCache | None
+
+
+def in_scope(actor: Actor) -> ColumnElement[bool]:
+    """Audits of fiches the actor may see; one whose fiche is not known yet is seen by scope ALL alone."""
+    if actor.scope is Scope.ALL:
+        return true()
+    return exists().where(FicheCache.id == AuditRow.fiche_cache_id, visible(actor))
+
+
+def _base(actor: Actor) -> Select[tuple[AuditRow, AuditConfig, FicheCache]]:
+    return (
+        select(AuditRow, AuditConfig, FicheCache)
+        .join(AuditConfig, AuditConfig.id == AuditRow.audit_config_id)
+        .outerjoin(FicheCache, FicheCache.id == AuditRow.fiche_cache_id)
+        .options(defer(FicheCache.raw_data), defer(AuditConfig.system_prompt))
+        .where(in_scope(actor))
+    )
+
+
+def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = []
+    for column, values in (
+        (AuditRow.fiche_id, filters.fiche_ids),
+        (AuditRow.status, filters.status),
+        (AuditRow.audit_config_id, filters.audit_config_ids),
+        (AuditRow.niveau, filters.niveau),
+        (AuditRow.trigger_source, filters.trigger_source),
+    ):
+        if values:
+            wanted.append(column.in_(values))
+    if filters.is_compliant is not None:
+        wanted.append(AuditRow.is_compliant.is_(filters.is_compliant))
+    if filters.date_from:
+        wanted.append(AuditRow.created_at >= filters.date_from)
+    if filters.date_to:
+        wanted.append(AuditRow.created_at <= filters.date_to)
+    if filters.latest_only:
+        wanted.append(AuditRow.is_latest)
+    if not filters.include_deleted:
+        wanted.append(AuditRow.deleted_at.is_(None))
+    return wanted
+
+
+async def listed(session: ReadSession, actor: Actor, filters: Filters) -> tuple[list[Found], int]:
+    """One page and the number of all that match."""
+    conditions = _conditions(filters)
+    total = await session.scalar(select(func.count(AuditRow.id)).where(in_scope(actor), *conditions))
+    column = SORTS[filters.sort_by]
+    order = (
+        (column.desc().nulls_last(), AuditRow.id.desc())
+        if filters.descending
+        else (column.asc(), AuditRow.id)
+    )
+    page = filters.page
+    rows = await session.execute(
+        _base(actor).where(*conditions).order_by(*order).limit(page.limit).offset(page.offset)
+    )
+    return [Found(*row) for row in rows.tuples()], total or 0
+
+
+async def of_fiche(session: ReadSession, actor: Actor, fiche_id: str, *, limit: int) -> list[Found]:
+    """The latest audit of each configuration on one fiche, newest first."""
+    filters = Filters(fiche_ids=(fiche_id,), page=Page(limit=limit, offset=0))
+    rows = await session.execute(
+        _base(actor).where(*_conditions(filters)).order_by(AuditRow.id.desc()).limit(limit)
+    )
+    return [Found(*row) for row in rows.tuples()]
+
+
+async def one(session: Session, actor: Actor, audit_id: int) -> Found | None:
+    row = (await session.execute(_base(actor).where(AuditRow.id == audit_id))).tuples().first()
+    return Found(*row) if row else None
+
+
+async def locked(session: WriteSession, audit_id: int) -> AuditRow | None:
+    """The row itself, held until the transaction ends."""
+    return await session.scalar(select(AuditRow).where(AuditRow.id == audit_id).with_for_update())
+
+
+async def row(session: Session, audit_id: int) -> AuditRow:
+    return (await session.scalars(select(AuditRow).where(AuditRow.id == audit_id))).one()
+
+
+async def recent_same(
+    session: WriteSession, actor: Actor, fiche_id: str, config_id: int, *, since: datetime, use_rlm: bool
+) -> AuditRow | None:
+    """The audit that the same caller asked for a moment ago and that has not failed."""
+    return await session.scalar(
+        select(AuditRow)
+        .where(
+            AuditRow.fiche_id == fiche_id,
+            AuditRow.audit_config_id == config_id,
+            AuditRow.requested_by == actor.name,
+            AuditRow.use_rlm.is_(use_rlm),
+            AuditRow.created_at >= since,
+            AuditRow.status != "failed",
+            AuditRow.deleted_at.is_(None),
+        )
+        .order_by(AuditRow.id.desc())
+        .limit(1)
+    )
+
+
+async def last_version(session: WriteSession, fiche_id: str, config_id: int) -> int:
+    query = select(func.max(AuditRow.version)).where(
+        AuditRow.fiche_id == fiche_id, AuditRow.audit_config_id == config_id
+    )
+    return await session.scalar(query) or 0
+
+
+async def tracking_id_taken(session: WriteSession, tracking_id: str) -> bool:
+    return bool(await session.scalar(select(exists().where(AuditRow.tracking_id == tracking_id))))
+
+
+async def silent_since(session: ReadSession, age: timedelta, *, limit: int) -> list[tuple[int, str]]:
+    """Open audits untouched for `age`, with their jobs: some may have lost theirs."""
+    query = (
+        select(AuditRow.id, AuditRow.job_id)
+        .where(AuditRow.status.in_(OPEN), AuditRow.updated_at < func.now() - age)
+        .order_by(AuditRow.updated_at)
+        .limit(limit)
+    )
+    return [(audit_id, job_id) for audit_id, job_id in (await session.execute(query)).tuples()]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Everything stored about the steps of one audit."""
+
+    steps: list[StepResultRow]
+    points: list[ControlPointRow]
+    citations: list[CitationRow]
+
+
+async def verdicts(session: Session, audit_id: int) -> Verdicts:
+    """Rows by position; the caller has checked that the audit is in scope."""
+    steps = await session.scalars(
+        select(StepResultRow).where(StepResultRow.audit_id == audit_id).order_by(StepResultRow.step_position)
+    )
+    points = await session.scalars(
+        select(ControlPointRow)
+        .where(ControlPointRow.audit_id == audit_id)
+        .order_by(ControlPointRow.step_position, ControlPointRow.control_point_index)
+    )
+    citations = await session.scalars(
+        select(CitationRow)
+        .where(CitationRow.audit_id == audit_id)
+        .order_by(CitationRow.step_position, CitationRow.control_point_index, CitationRow.citation_index)
+    )
+    return Verdicts(list(steps), list(points), list(citations))
+
+
+async def steps_of(session: Session, audit_id: int) -> list[StepResultRow]:
+    query = (
+        select(StepResultRow).where(StepResultRow.audit_id == audit_id).order_by(StepResultRow.step_position)
+    )
+    return list(await session.scalars(query))
+
+
+async def dropped_of(session: Session, audit_id: int) -> list[DroppedCitationRow]:
+    query = select(DroppedCitationRow).where(DroppedCitationRow.audit_id == audit_id)
+    return list(await session.scalars(query.order_by(DroppedCitationRow.id)))
+
+
+async def analysed_positions(session: Session, audit_id: int) -> set[int]:
+    query = select(StepResultRow.step_position).where(
+        StepResultRow.audit_id == audit_id, StepResultRow.traite
+    )
+    return set(await session.scalars(query))
+
+
+async def step_counts(session: Session, audit_id: int) -> tuple[int, int]:
+    """How many steps are analysed, and how many could not be."""
+    done = func.count().filter(StepResultRow.traite)
+    failed = func.count().filter(StepResultRow.traite.is_(False))
+    row = (await session.execute(select(done, failed).where(StepResultRow.audit_id == audit_id))).one()
+    return row[0], row[1]
+
+
+async def statuts_by_step(session: Session, audit_id: int) -> dict[int, list[tuple[int, str]]]:
+    """Position → (control point number, statut), of the steps that were analysed."""
+    query = (
+        select(ControlPointRow.step_position, ControlPointRow.control_point_index, ControlPointRow.statut)
+        .where(ControlPointRow.audit_id == audit_id)
+        .order_by(ControlPointRow.step_position, ControlPointRow.control_point_index)
+    )
+    found: dict[int, list[tuple[int, str]]] = {}
+    for position, number, statut in (await session.execute(query)).tuples():
+        found.setdefault(position, []).append((number, statut))
+    return found
+
+
+async def snapshot(session: Session, snapshot_id: int) -> TranscriptSnapshot:
+    return (
+        await session.scalars(select(TranscriptSnapshot).where(TranscriptSnapshot.id == snapshot_id))
+    ).one()
+
+
+async def snapshot_sha256(session: Session, snapshot_id: int | None) -> str | None:
+    return await session.scalar(select(TranscriptSnapshot.sha256).where(TranscriptSnapshot.id == snapshot_id))
+
+
+async def revision_number(session: Session, revision_id: int) -> int:
+    query = select(AuditConfigRevision.number).where(AuditConfigRevision.id == revision_id)
+    return (await session.scalars(query)).one()
+
+
+async def latest_of_fiches(session: ReadSession, actor: Actor, fiche_ids: Sequence[str]) -> list[Found]:
+    """All latest, undeleted audits of these fiches, newest first."""
+    conditions = _conditions(Filters(fiche_ids=tuple(fiche_ids)))
+    rows = await session.execute(_base(actor).where(*conditions).order_by(AuditRow.id.desc()))
+    return [Found(*row) for row in rows.tuples()]

@@ -1,0 +1,281 @@
+"""The stages of one audit, each one durable step: load → close → call → open → save.
+
+Every stage may run again after a crash, so each is written to be repeated: what is stored already is not stored, nor
+told, a second time.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from conforme.accounts.actor import Actor
+from conforme.audit_configs.revisions import Revision, revision
+from conforme.audits import budget, queries, store, telling
+from conforme.audits.analysis import StepAnalysis, analyse_step
+from conforme.audits.case import Case, case_of, freeze
+from conforme.audits.errors import AnswerIncomplete, AuditFailed
+from conforme.audits.evidence import Gating
+from conforme.audits.models import OPEN, AuditRow
+from conforme.audits.prompting import prompt_version
+from conforme.audits.timeline import Call, build
+from conforme.foundation import events
+from conforme.foundation.database import WriteSession, now
+from conforme.foundation.durable import Priority
+from conforme.foundation.ledger import PriceTable, model_call, record_call
+from conforme.foundation.llm import ModelError, Spent
+from conforme.foundation.resources import Resources
+from conforme.foundation.web import iso
+from conforme.settings import MAX_RECORDINGS_PER_FICHE, Settings
+from conforme.transcriptions.queries import TranscribedRecording, transcribed
+
+ACTOR = Actor.system("audit")
+
+
+async def begin(resources: Resources, audit_id: int) -> dict[str, Any]:
+    """Marks the audit as running; says whether its words are frozen already (a resumed audit)."""
+    async with resources.database.write() as session:
+        audit = await open_audit(session, audit_id)
+        if audit.status == "pending":
+            pinned = await revision(session, audit.config_revision_id)
+            await _start(session, audit, pinned, resources)
+        return {
+            "fiche_id": audit.fiche_id,
+            "frozen": audit.transcript_snapshot_id is not None,
+            "priority": int(Priority.BULK if audit.automation_run_id else Priority.INTERACTIVE),
+        }
+
+
+async def open_audit(session: WriteSession, audit_id: int) -> AuditRow:
+    """The audit, held; one that has ended meanwhile (reaped, deleted) is not worked on."""
+    audit = await queries.locked(session, audit_id)
+    if audit is None or audit.status not in OPEN:
+        raise AuditFailed("The audit is no longer open", phase="cancelled")
+    return audit
+
+
+async def _start(session: WriteSession, audit: AuditRow, pinned: Revision, resources: Resources) -> None:
+    audit.status = "running"
+    audit.started_at = audit.started_at or now()
+    audit.model = resources.model.name
+    audit.prompt_version = prompt_version()
+    audit.result_data = {
+        "audit_id": audit.tracking_id,
+        "status": "running",
+        "started_at": iso(audit.started_at),
+        "approach": telling.approach(use_rlm=audit.use_rlm),
+    }
+    await session.flush()
+    rules = pinned.rules
+    await events.record_all(
+        session,
+        [
+            telling.told(
+                audit,
+                "started",
+                "started",
+                audit_config_id=str(audit.audit_config_id),
+                audit_config_name=rules.name,
+                total_steps=len(rules.steps),
+                started_at=iso(audit.started_at),
+            ),
+            telling.told(audit, "fiche_fetch_started", "fetching", from_cache=False),
+        ],
+    )
+
+
+async def link(resources: Resources, audit_id: int, fetched: Mapping[str, Any]) -> dict[str, Any]:
+    """Ties the audit to its fiche, counts what is transcribed, and refuses what would cost too much."""
+    async with resources.database.write() as session:
+        audit = await open_audit(session, audit_id)
+        audit.fiche_cache_id = fetched["cache_id"]
+        await session.flush()
+        recordings = await transcribed(session, ACTOR, fetched["cache_id"])
+        missing = [recording for recording in recordings if not recording.has_transcription]
+        total = len(recordings)
+        await events.record_all(
+            session,
+            [
+                telling.told(
+                    audit,
+                    "fiche_fetch_completed",
+                    "fetched",
+                    recordings_count=total,
+                    prospect_name=None,
+                    from_cache=bool(fetched["cached"]),
+                ),
+                telling.told(
+                    audit,
+                    "transcription_check",
+                    "checked",
+                    total_recordings=total,
+                    transcribed=total - len(missing),
+                    needs_transcription=len(missing),
+                ),
+            ],
+        )
+        pinned = await revision(session, audit.config_revision_id)
+    _require_recordings(recordings)
+    budget.require_affordable(resources, pinned.rules, recordings)
+    return {"needs_transcription": bool(missing)}
+
+
+def _require_recordings(recordings: list[TranscribedRecording]) -> None:
+    if not recordings:
+        raise AuditFailed("The fiche has no recordings", phase="missing_transcription", code="NO_RECORDINGS")
+    if len(recordings) > MAX_RECORDINGS_PER_FICHE:
+        reason = f"Too many recordings ({len(recordings)} > {MAX_RECORDINGS_PER_FICHE})"
+        raise AuditFailed(reason, phase="missing_transcription", code="TOO_MANY_RECORDINGS")
+
+
+async def prepare(resources: Resources, audit_id: int) -> dict[str, Any]:
+    """Freezes the words, and says which steps are to be analysed."""
+    async with resources.database.write() as session:
+        audit = await open_audit(session, audit_id)
+        pinned = await revision(session, audit.config_revision_id)
+        if audit.transcript_snapshot_id is None:
+            await _freeze(session, audit)
+        done = await queries.analysed_positions(session, audit_id)
+        total = len(pinned.rules.steps)
+        await events.record_all(session, _prepared(audit, pinned, len(done), total, resources.model.name))
+    positions = [step.position for step in pinned.rules.steps if step.position not in done]
+    return {"positions": sorted(positions)}
+
+
+async def _freeze(session: WriteSession, audit: AuditRow) -> None:
+    assert audit.fiche_cache_id is not None  # noqa: S101 -- linked by the stage before
+    recordings = await transcribed(session, ACTOR, audit.fiche_cache_id)
+    words = build(_call(recording) for recording in recordings if recording.has_transcription)
+    if not words.recordings:
+        raise AuditFailed(
+            "No recording could be transcribed", phase="missing_transcription", code="NOT_TRANSCRIBED"
+        )
+    if not words.has_words:
+        raise AuditFailed(
+            "Nothing is said in the recordings", phase="missing_transcription", code="EMPTY_TIMELINE"
+        )
+    audit.transcript_snapshot_id = await freeze(session, audit.fiche_id, words)
+    audit.recordings_count = len(recordings)
+    audit.timeline_chunks = words.chunk_count
+    audit.result_data = audit.result_data | {"coverage": _coverage(recordings)}
+    await session.flush()
+
+
+def _coverage(recordings: list[TranscribedRecording]) -> dict[str, Any]:
+    """Which calls the audit could not hear: an audit of a part says so."""
+    unheard = [recording.call_id for recording in recordings if not recording.has_transcription]
+    return {"complete": not unheard, "recordings": len(recordings), "not_transcribed": unheard}
+
+
+def _call(recording: TranscribedRecording) -> Call:
+    return Call(
+        call_id=recording.call_id,
+        words=recording.words,
+        start_time=recording.start_time,
+        duration_seconds=recording.duration_seconds,
+        recording_url=recording.recording_url,
+        recording_date=recording.recording_date or "",
+        recording_time=recording.recording_time or "",
+        from_number=recording.from_number or "",
+        to_number=recording.to_number or "",
+    )
+
+
+def _prepared(audit: AuditRow, pinned: Revision, done: int, total: int, model: str) -> list[events.Draft]:
+    return [
+        telling.told(
+            audit,
+            "config_loaded",
+            "loaded",
+            config_id=str(audit.audit_config_id),
+            config_name=pinned.rules.name,
+            steps_count=total,
+        ),
+        telling.told(
+            audit,
+            "timeline_generated",
+            "generated",
+            recordings_count=audit.recordings_count,
+            total_chunks=audit.timeline_chunks,
+        ),
+        telling.progress(audit, done=done, failed=0, total=total, phase="timeline"),
+        telling.told(audit, "analysis_started", "analyzing", total_steps=total, model=model),
+    ]
+
+
+async def analyse(resources: Resources, audit_id: int, position: int) -> dict[str, Any]:
+    """Asks about one step and stores what comes of it: verdicts, quotes, cost and event in one transaction."""
+    async with resources.database.read() as session:
+        audit = await queries.row(session, audit_id)
+        if position in await queries.analysed_positions(session, audit_id):
+            return {"ok": True, "cached": True}
+    case = await _case(resources, audit)
+    step = case.step(position)
+    async with resources.database.write() as session:
+        await events.record_all(session, [telling.step_started(audit, step, len(case.rules.steps))])
+    try:
+        analysis = await analyse_step(
+            resources.model, case, step, cache_key=f"audit-{audit_id}", gating=gating_of(resources.settings)
+        )
+    except ModelError as error:
+        await _bill(resources, audit_id, position, error.spent)
+        raise
+    if analysis.finding.missing:
+        await _bill(resources, audit_id, position, analysis.spent)
+        raise AnswerIncomplete(analysis.finding.missing)
+    await _keep(resources, audit, len(case.rules.steps), analysis)
+    return {"ok": True, "cached": False}
+
+
+def gating_of(settings: Settings) -> Gating:
+    return Gating(
+        enabled=settings.audit_evidence_gating, min_chars=settings.audit_evidence_min_quote_chars or 12
+    )
+
+
+async def _case(resources: Resources, audit: AuditRow) -> Case:
+    assert audit.transcript_snapshot_id is not None  # noqa: S101 -- frozen before any step is dispatched
+    return await case_of(
+        resources.database, revision_id=audit.config_revision_id, snapshot_id=audit.transcript_snapshot_id
+    )
+
+
+async def _bill(resources: Resources, audit_id: int, position: int, spent: Spent | None) -> None:
+    """A failed call may have cost money: the ledger says so."""
+    if spent is None or spent.attempts == 0:
+        return
+    async with resources.database.write() as session:
+        call = model_call(spent, purpose="audit-step", audit_id=audit_id, step_position=position)
+        await record_call(session, call, PriceTable.load(resources.settings.price_table))
+
+
+async def _keep(resources: Resources, audit: AuditRow, total: int, analysis: StepAnalysis) -> None:
+    async with resources.database.write() as session:
+        call = model_call(
+            analysis.spent, purpose="audit-step", audit_id=audit.id, step_position=analysis.step.position
+        )
+        await record_call(session, call, PriceTable.load(resources.settings.price_table))
+        await store.keep_step(session, audit.id, analysis)
+        done, failed = await queries.step_counts(session, audit.id)
+        told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
+        await events.record_all(session, [telling.step_completed(audit, analysis), told])
+
+
+async def give_up(resources: Resources, audit_id: int, position: int, reason: str) -> dict[str, Any]:
+    """Stores that a step could not be analysed."""
+    async with resources.database.write() as session:
+        audit = await queries.row(session, audit_id)
+        pinned = await revision(session, audit.config_revision_id)
+        step = next(step for step in pinned.rules.steps if step.position == position)
+        if position in await queries.analysed_positions(session, audit_id):
+            return {"ok": True, "cached": True}
+        await store.keep_outage(session, audit_id, step, reason)
+        done, failed = await queries.step_counts(session, audit_id)
+        await events.record_all(
+            session,
+            [
+                telling.step_failed(audit, step, reason),
+                telling.progress(
+                    audit, done=done, failed=failed, total=len(pinned.rules.steps), phase="analysis"
+                ),
+            ],
+        )
+    return {"ok": False, "error": reason}

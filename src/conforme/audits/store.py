@@ -1,0 +1,169 @@
+"""Writes what an analysis found; each function in the transaction of its caller."""
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import delete, insert
+
+from conforme.audit_configs.rules import StepRule
+from conforme.audits.analysis import StepAnalysis
+from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
+from conforme.audits.verdicts import Citation, PointFinding
+from conforme.foundation.database import WriteSession
+
+
+async def keep_step(session: WriteSession, audit_id: int, analysis: StepAnalysis) -> None:
+    """Stores a step that was analysed, in place of what was known of it."""
+    step, finding, spent = analysis.step, analysis.finding, analysis.usage
+    await _clear(session, audit_id, step.position)
+    await session.execute(
+        insert(StepResultRow).values(
+            **_step_columns(audit_id, step),
+            traite=True,
+            conforme=analysis.score.conforme.value,
+            score=None if analysis.score.score is None else Decimal(analysis.score.score),
+            niveau_conformite=analysis.score.niveau.value,
+            commentaire_global=finding.commentaire_global,
+            mots_cles_trouves=list(finding.mots_cles_trouves),
+            minutages=list(finding.minutages),
+            erreurs_transcription_tolerees=max(finding.erreurs_transcription_tolerees, 0),
+            total_citations=analysis.total_citations,
+            dropped_citations=finding.statistics.dropped,
+            total_tokens=spent.prompt_tokens + spent.output_tokens,
+            raw_result=_raw(analysis),
+        )
+    )
+    await _keep_points(session, audit_id, step, analysis.points)
+
+
+async def keep_outage(session: WriteSession, audit_id: int, step: StepRule, reason: str) -> None:
+    """Stores that a step could not be analysed, and why: no verdict, no score."""
+    await _clear(session, audit_id, step.position)
+    await session.execute(
+        insert(StepResultRow).values(
+            **_step_columns(audit_id, step),
+            traite=False,
+            error=reason[:2000],
+            raw_result={"step_metadata": _metadata(step)},
+        )
+    )
+
+
+async def _clear(session: WriteSession, audit_id: int, position: int) -> None:
+    """Points and quotes go with their step."""
+    for table in (StepResultRow, DroppedCitationRow):
+        await session.execute(
+            delete(table).where(table.audit_id == audit_id, table.step_position == position)
+        )
+
+
+def _step_columns(audit_id: int, step: StepRule) -> dict[str, Any]:
+    return {
+        "audit_id": audit_id,
+        "step_position": step.position,
+        "step_name": step.name,
+        "severity_level": step.severity,
+        "is_critical": step.is_critical,
+        "weight": step.weight,
+    }
+
+
+def _metadata(step: StepRule) -> dict[str, Any]:
+    return {
+        "position": step.position,
+        "name": step.name,
+        "severity": step.severity,
+        "is_critical": step.is_critical,
+        "weight": step.weight,
+    }
+
+
+def _raw(analysis: StepAnalysis) -> dict[str, Any]:
+    finding, spent, statistics = analysis.finding, analysis.usage, analysis.finding.statistics
+    return {
+        "step_metadata": _metadata(analysis.step),
+        "usage": {
+            "prompt_tokens": spent.prompt_tokens,
+            "cached_tokens": spent.cached_tokens,
+            "completion_tokens": spent.output_tokens,
+            "total_tokens": spent.prompt_tokens + spent.output_tokens,
+        },
+        "evidence": {
+            "located": statistics.located,
+            "relocated": statistics.relocated,
+            "aligned": statistics.aligned,
+            "dropped": statistics.dropped,
+        },
+        "model_opinion": {
+            "score": finding.model_score,
+            "conforme": finding.model_conforme.value,
+            "niveau_conformite": finding.model_niveau.value,
+        },
+    }
+
+
+async def _keep_points(
+    session: WriteSession, audit_id: int, step: StepRule, points: tuple[PointFinding, ...]
+) -> None:
+    place = {"audit_id": audit_id, "step_position": step.position}
+    rows = [place | _point_columns(step, point) for point in points]
+    citations = [
+        place | {"control_point_index": point.numero, "citation_index": index} | _citation_columns(citation)
+        for point in points
+        for index, citation in enumerate(point.citations, 1)
+    ]
+    dropped = [
+        place
+        | {
+            "control_point_index": point.numero,
+            "texte": quote.texte,
+            "reason": quote.reason.value,
+            "enregistrement": quote.enregistrement,
+            "tour": quote.tour,
+        }
+        for point in points
+        for quote in point.dropped
+    ]
+    for table, values in ((ControlPointRow, rows), (CitationRow, citations), (DroppedCitationRow, dropped)):
+        if values:
+            await session.execute(insert(table).values(values))
+
+
+def _point_columns(step: StepRule, point: PointFinding) -> dict[str, Any]:
+    return {
+        "control_point_index": point.numero,
+        "point": step.control_points[point.numero - 1].text,
+        "statut": point.statut.value,
+        "model_statut": point.model_statut.value,
+        "commentaire": point.commentaire,
+        "minutages": list(point.minutages),
+        "erreur_transcription_notee": point.erreur_transcription_notee,
+        "variation_phonetique_utilisee": point.variation_phonetique_utilisee,
+    }
+
+
+_CITATION_COLUMNS = (
+    "texte",
+    "claimed",
+    "minutage",
+    "minutage_secondes",
+    "speaker",
+    "recording_index",
+    "chunk_index",
+    "recording_date",
+    "recording_time",
+    "recording_url",
+    "start_ms",
+    "end_ms",
+    "match",
+    "relocated",
+    "beside_negation",
+    "first_turn",
+    "last_turn",
+    "first_word",
+    "last_word",
+)
+
+
+def _citation_columns(citation: Citation) -> dict[str, Any]:
+    return {name: getattr(citation, name) for name in _CITATION_COLUMNS}

@@ -1,0 +1,165 @@
+"""The walk of one audit: fiche → transcripts → timeline → steps → score, each stage durable (spec/audits §3.3).
+
+Nothing here holds a rule: a stage is a function of `stages`, run once and remembered, or a child job.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from pydantic import BaseModel
+
+from conforme.audits import endings, stages
+from conforme.audits.errors import AnswerIncomplete, AuditFailed
+from conforme.fiches.workflows import FetchFiche, fetch_fiche
+from conforme.foundation.durable import (
+    Child,
+    JobContext,
+    Lane,
+    LaneLimits,
+    Outcome,
+    Priority,
+    Retry,
+    job,
+    schedule,
+)
+from conforme.foundation.errors import ConformeError
+from conforme.foundation.llm import ModelUnavailable
+from conforme.settings import Settings
+from conforme.transcriptions.workflows import transcribe_child
+
+log = structlog.get_logger(__name__)
+
+
+def _audit_limits(settings: Settings) -> LaneLimits:
+    return LaneLimits(
+        at_once=settings.audit_run_concurrency, per_key=settings.audit_run_per_fiche_concurrency
+    )
+
+
+def _analysis_limits(settings: Settings) -> LaneLimits:
+    return LaneLimits(at_once=settings.audit_step_worker_concurrency)
+
+
+AUDITS = Lane("audits", _audit_limits)
+ANALYSIS = Lane("analysis", _analysis_limits)
+
+
+class RunAuditJob(BaseModel):
+    """Payload of `audit/run`."""
+
+    audit_id: int
+    job_id: str
+
+
+class AnalyseStepJob(BaseModel):
+    """Payload of `audit/step.analyze`."""
+
+    audit_id: int
+    step_position: int
+
+
+def _deadline(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.audit_deadline_seconds)
+
+
+@job("audit/run", lane=AUDITS, deadline=_deadline)
+async def run_audit(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
+    """Carries one audit to its end; whatever goes wrong, the row says so."""
+    try:
+        return await _walk(ctx, payload)
+    except AuditFailed as failure:
+        reason = failure
+    except ConformeError as error:
+        reason = AuditFailed(error.message, phase="unexpected", code=error.code)
+    except Exception as error:
+        log.exception("audit failed unexpectedly", audit_id=payload.audit_id)
+        reason = AuditFailed(f"Unexpected error ({type(error).__name__})", phase="unexpected")
+    return await ctx.step("fail", lambda: endings.fail(ctx.resources, payload.audit_id, reason))
+
+
+async def _walk(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
+    audit_id, resources = payload.audit_id, ctx.resources
+    started = await ctx.step("begin", lambda: stages.begin(resources, audit_id))
+    priority = Priority(started["priority"])
+    if not started["frozen"]:
+        await _gather(ctx, payload, started, priority)
+    plan = await ctx.step("prepare", lambda: stages.prepare(resources, audit_id))
+    first, rest = plan["positions"][:1], plan["positions"][1:]
+    # The first step alone puts the shared prefix into the provider's cache; the others then read it from there.
+    await ctx.children([_step_child(payload, position, priority) for position in first])
+    await ctx.children([_step_child(payload, position, priority) for position in rest])
+    return await ctx.step("finish", lambda: endings.finish(resources, audit_id))
+
+
+async def _gather(ctx: JobContext, payload: RunAuditJob, started: dict[str, Any], priority: Priority) -> None:
+    """The fiche as the CRM has it now, and the words of its calls."""
+    fiche_id = str(started["fiche_id"])
+    fetch = Child(
+        fetch_fiche,
+        FetchFiche(fiche_id=fiche_id, force_refresh=True),
+        id=f"{payload.job_id}-fetch",
+        key=fiche_id,
+        priority=priority,
+    )
+    [fetched] = await ctx.children([fetch])
+    _require_fiche(fiche_id, fetched)
+    todo = await ctx.step("link", lambda: stages.link(ctx.resources, payload.audit_id, fetched.value))
+    if todo["needs_transcription"]:
+        [transcribed] = await ctx.children(
+            [transcribe_child(fiche_id, run_id=f"{payload.job_id}-speech", priority=priority)]
+        )
+        if not transcribed.ok:
+            raise AuditFailed(
+                transcribed.error or "Transcription failed", phase="transcription", code=transcribed.code
+            )
+
+
+def _require_fiche(fiche_id: str, fetched: Outcome) -> None:
+    if not fetched.ok:
+        raise AuditFailed(
+            fetched.error or "Fiche could not be fetched", phase="fiche_fetch", code=fetched.code
+        )
+    if fetched.value["not_found"]:
+        raise AuditFailed(f"Fiche {fiche_id} not found (404)", phase="fiche_not_found", code="NOT_FOUND")
+
+
+def _step_child(payload: RunAuditJob, position: int, priority: Priority) -> Child:
+    return Child(
+        analyse_step,
+        AnalyseStepJob(audit_id=payload.audit_id, step_position=position),
+        id=f"{payload.job_id}-step-{position}",
+        priority=priority,
+    )
+
+
+def _model_retry(settings: Settings) -> Retry:
+    return Retry(
+        attempts=settings.llm_max_attempts,
+        base_seconds=settings.llm_backoff_base_seconds,
+        cap_seconds=settings.llm_backoff_max_seconds,
+        when=lambda error: isinstance(error, ModelUnavailable | AnswerIncomplete),
+    )
+
+
+@job("audit/step.analyze", lane=ANALYSIS, deadline=_deadline)
+async def analyse_step(ctx: JobContext, payload: AnalyseStepJob) -> dict[str, Any]:
+    """Analyses one step and stores what comes of it; an outage is stored as an outage, never as a verdict."""
+    resources = ctx.resources
+    try:
+        return await ctx.step(
+            "analyse",
+            lambda: stages.analyse(resources, payload.audit_id, payload.step_position),
+            retry=_model_retry(resources.settings),
+        )
+    except ConformeError as error:
+        reason = error.message
+    return await ctx.step(
+        "give-up", lambda: stages.give_up(resources, payload.audit_id, payload.step_position, reason)
+    )
+
+
+@schedule("audit/reap", "* * * * *")
+async def reap(ctx: JobContext, _at: datetime) -> dict[str, Any]:
+    """Ends open audits whose job is gone: a deadline, a cancellation or a lost job never leaves one running."""
+    return await ctx.step("reap", lambda: endings.reap(ctx.resources))

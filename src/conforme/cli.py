@@ -1,0 +1,218 @@
+"""The `conforme` command. What a command needs is imported inside it, so that `--help` is instant."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from conforme.foundation.database import Database
+    from conforme.settings import Settings
+
+app = typer.Typer(
+    name="conforme",
+    help="Audits recorded sales calls, and keeps only the findings that words really spoken support.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+configs = typer.Typer(help="Audit configurations: what calls are judged by.", no_args_is_help=True)
+app.add_typer(configs, name="config")
+
+T = TypeVar("T")
+
+
+class RoleName(StrEnum):
+    """What this process does."""
+
+    ALL = "all"
+    API = "api"
+    WORKER = "worker"
+
+
+class FileFormat(StrEnum):
+    YAML = "yaml"
+    JSON = "json"
+
+
+def main() -> None:
+    """Entry point: errors that are the user's to solve are one line on standard error, and exit code 1."""
+    from conforme.foundation.errors import ConformeError
+
+    try:
+        app()
+    except ConformeError as error:
+        _fail(error.message)
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    typer.echo(f"conforme: {message}", err=True)
+    sys.exit(code)
+
+
+def load_settings() -> "Settings":
+    """The configuration; a wrong value is named and ends the command."""
+    from pydantic import ValidationError
+
+    from conforme.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in issue['loc']).upper() or 'settings'}: {issue['msg']}"
+            for issue in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        _fail("invalid settings\n  " + "\n  ".join(lines), code=2)
+
+
+def _configured() -> "Settings":
+    from conforme.foundation.logging import configure_logging
+
+    settings = load_settings()
+    configure_logging(settings)
+    return settings
+
+
+@app.command()
+def serve(
+    role: Annotated[
+        RoleName, typer.Option(help="all: HTTP and jobs; api: HTTP alone; worker: jobs alone.")
+    ] = RoleName.ALL,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (PORT).", min=0, max=65535)] = None,
+) -> None:
+    """Run one replica: HTTP, durable jobs, or both."""
+    from conforme.app import Role
+    from conforme.process import migrated_database
+    from conforme.process import serve as run
+
+    settings = _configured()
+    chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings.model_copy(update=chosen)
+    with migrated_database(settings) as url:
+        _with_database(url, seed_configurations)
+        asyncio.run(run(settings, url, Role(role.value)))
+
+
+@app.command()
+def audit(
+    paths: Annotated[list[Path], typer.Argument(help="Audio, transcripts, or folders of them.", exists=True)],
+    config: Annotated[str | None, typer.Option(help="YAML or JSON file, or a shipped configuration.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to ask (OPENAI_MODEL_AUDIT).")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page.")] = None,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Use the rule-based stand-in; needs no key.")
+    ] = False,
+) -> None:
+    """Audit calls out of files, without CRM or database."""
+    from conforme.file_audit import Options, run
+
+    options = Options(tuple(paths), config, model, as_json=json, html=html, sandbox=sandbox)
+    raise typer.Exit(run(options, _configured()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the shape this version expects."""
+    from conforme.process import migrated_database
+
+    with migrated_database(_configured()):
+        typer.echo("The database is up to date.")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is configured, reachable and missing; exits 1 when the main job could not run."""
+    from conforme.doctor import examine
+
+    findings = examine(_configured())
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        mark = "ok     " if finding.ok else ("MISSING" if finding.needed else "note   ")
+        typer.echo(f"{mark}  {finding.what:<{width}}  {finding.said}")
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@configs.command("import")
+def config_import(file: Annotated[Path, typer.Argument(help="YAML or JSON file.")]) -> None:
+    """Create the configuration of FILE, or make it the draft of the one with the same name."""
+    from conforme.audit_configs import cli
+
+    async def run(database: "Database") -> str:
+        async with database.write() as session:
+            done = await cli.import_file(session, file)
+            return f"{'Created' if done.created else 'Updated'} configuration {done.id}: {done.name}"
+
+    typer.echo(_in_database(run))
+
+
+@configs.command("export")
+def config_export(
+    config: Annotated[str, typer.Argument(help="Id or name.")],
+    kind: Annotated[FileFormat, typer.Option("--format", help="Format of the file.")] = FileFormat.YAML,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default standard output.")
+    ] = None,
+) -> None:
+    """Write a configuration as a file that `import` takes back."""
+    from conforme.audit_configs import cli
+
+    async def run(database: "Database") -> str:
+        async with database.read() as session:
+            return await cli.export(session, config, kind.value)
+
+    text = _in_database(run)
+    if output is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@configs.command("list")
+def config_list() -> None:
+    """List every configuration, newest first."""
+    from conforme.audit_configs import cli
+
+    async def run(database: "Database") -> list[cli.Listed]:
+        async with database.read() as session:
+            return await cli.listing(session)
+
+    for each in _in_database(run):
+        state = "active" if each.is_active else "inactive"
+        typer.echo(f"{each.id:>4}  {each.name}  ({each.steps} steps, {each.revisions} revisions, {state})")
+
+
+async def seed_configurations(database: "Database") -> None:
+    """Loads the shipped configurations into a database that has none."""
+    from conforme.audit_configs.shipped import seed
+
+    async with database.write() as session:
+        await seed(session)
+
+
+def _in_database(work: "Callable[[Database], Awaitable[T]]") -> T:
+    from conforme.process import migrated_database
+
+    settings = load_settings()
+    with migrated_database(settings) as url:
+        return _with_database(url, work)
+
+
+def _with_database(url: str, work: "Callable[[Database], Awaitable[T]]") -> T:
+    from conforme.foundation.database import Database
+
+    async def run() -> T:
+        database = Database(url, pool_size=2)
+        try:
+            return await work(database)
+        finally:
+            await database.dispose()
+
+    return asyncio.run(run())

@@ -1,0 +1,119 @@
+"""One process of Conforme from the outside in: its database, its HTTP server, its end on SIGTERM."""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from conforme.foundation.embedded import database_url
+from conforme.foundation.migrate import migrate
+from conforme.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from conforme.app import Role
+
+log = structlog.get_logger(__name__)
+
+START_SECONDS = 60.0
+
+
+@contextmanager
+def migrated_database(settings: Settings) -> Generator[str]:
+    """The URL of a database in the shape this version expects; the embedded server runs while the block lasts."""
+    with database_url(settings) as url:
+        migrate(url)
+        yield url
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running HTTP server."""
+
+    url: str
+    serving: asyncio.Task[None]
+    """Ends when the server does."""
+
+
+@asynccontextmanager
+async def http_server(settings: Settings, url: str, role: "Role") -> AsyncGenerator[Served]:
+    """Serves the application on `settings.host:settings.port` (0 = any free port) until the block ends.
+
+    Raises:
+        OSError: the address is in use.
+    """
+    import uvicorn
+
+    from conforme.app import build
+
+    config = uvicorn.Config(
+        build(settings, url, role),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+    socket = config.bind_socket()
+    server = _quiet_server(config)
+    serving = asyncio.create_task(server.serve(sockets=[socket]), name="serve HTTP")
+    try:
+        await _started(server, serving)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        yield Served(f"http://{host}:{socket.getsockname()[1]}", serving)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _quiet_server(config: "uvicorn.Config") -> "uvicorn.Server":
+    """A server that leaves the signals of the process to us."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Generator[None]:
+            yield
+
+    return Server(config)
+
+
+async def _started(server: "uvicorn.Server", serving: "asyncio.Task[None]") -> None:
+    async with asyncio.timeout(START_SECONDS):
+        while not server.started:
+            if serving.done():
+                serving.result()
+                raise RuntimeError("the server ended before it started")
+            await asyncio.sleep(0.02)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event set by SIGTERM or SIGINT."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    return asked
+
+
+async def serve(settings: Settings, url: str, role: "Role") -> None:
+    """Runs one replica until it is told to stop, then drains it."""
+    from conforme.app import Role, running
+
+    asked = stop_on_signals()
+    if role is Role.WORKER:
+        async with running(settings, url, role):
+            log.info("worker is running")
+            await asked.wait()
+        return
+    async with http_server(settings, url, role) as served:
+        log.info("serving", url=served.url, role=role.value)
+        told = asyncio.create_task(asked.wait())
+        await asyncio.wait([served.serving, told], return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
