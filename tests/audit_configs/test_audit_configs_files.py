@@ -1,16 +1,17 @@
 import json
 from contextlib import suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from rubrics import any_rules, rules
 
 from conforme.audit_configs import files
 from conforme.audit_configs.errors import InvalidConfiguration
 from conforme.audit_configs.files import Format
-from conforme.audit_configs.rules import Rules
+from conforme.audit_configs.rules import ControlPoint, Rules, StepRule
 
 KINDS = st.sampled_from(["yaml", "json"])
 STEP = {"name": "Accueil", "prompt": "Écoute.", "severity": "LOW", "control_points": ["Bonjour"]}
@@ -124,3 +125,15 @@ def test_the_suffix_tells_the_format(name: str, kind: Format) -> None:
 def test_another_suffix_is_refused() -> None:
     with pytest.raises(InvalidConfiguration, match=r"\.yaml"):
         files.format_of(PurePath("grille.docx"))
+
+
+@pytest.mark.parametrize("model", [Rules, StepRule, ControlPoint])
+def test_every_field_of_a_file_is_documented(model: type[BaseModel]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configurations.md").read_text(encoding="utf-8")
+    assert [name for name in model.model_fields if f"`{name}`" not in page] == []
+
+
+def test_the_documented_example_can_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configurations.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    assert files.load(example.encode(), "yaml").problems() == []
