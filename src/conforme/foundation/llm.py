@@ -34,6 +34,11 @@ class ModelRequest(Generic[T]):
     """Requests that share a prefix share this key; it routes them to the same cache."""
     model: str | None = None
     """Another model of the same provider than the configured one."""
+    shared_chars: int = 0
+    """How many first characters of `prompt` are the same in all requests of this `cache_key`; 0 when unknown.
+
+    A provider that caches only up to a marker (Anthropic) gets it there.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +219,9 @@ class LazyModel:
     def warm_up(self) -> LanguageModel:
         """Loads the adapter now (seconds of import); a worker calls it before it takes work."""
         if self._model is None:
-            from conforme.foundation.llm_pydantic_ai import PydanticAiModel
+            from conforme.foundation.llm_pydantic_ai import open_model
 
-            self._model = PydanticAiModel(self._settings, self._outbound)
+            self._model = open_model(self._settings, self._outbound)
         return self._model
 
     async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:

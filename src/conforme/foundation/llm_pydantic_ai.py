@@ -1,0 +1,332 @@
+"""The language-model port on pydantic-ai: OpenAI (Responses, Chat and compatible servers), Anthropic, Google, Mistral.
+
+Importing this module takes seconds; `foundation.llm` does it at the first question. One request is sent per attempt:
+the provider libraries' own retries are off (the engine retries), and so are instrumentation and storage of prompts
+at the provider, because a transcript is personal data.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Generic, NoReturn
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+from pydantic_ai import messages as ai
+from pydantic_ai.direct import model_request
+from pydantic_ai.exceptions import (
+    ContentFilterError,
+    ModelAPIError,
+    ModelAuthenticationError,
+    ModelHTTPError,
+    ModelQuotaExceededError,
+    ModelRequestRejectedError,
+    UserError,
+)
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.output import OutputObjectDefinition
+from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
+
+from conforme.foundation.errors import Misconfigured
+from conforme.foundation.llm import (
+    Endpoint,
+    ModelOutputInvalid,
+    ModelRefused,
+    ModelReply,
+    ModelRequest,
+    ModelUnavailable,
+    Spent,
+    T,
+    Usage,
+    endpoint_of,
+)
+from conforme.foundation.outbound import MAX_RETRY_AFTER_SECONDS, Outbound, is_retryable
+from conforme.settings import Settings
+
+ATTEMPTS = 2
+"""The question, and one repair of an answer that does not fit."""
+
+ANTHROPIC_MAX_TOKENS = 16_384
+"""Reasoning and answer together."""
+
+ANSWER_MAX_BYTES = 8 * 1024 * 1024
+
+_OUTPUT_TOOL = "answer"
+_MAX_COMPLAINTS = 20
+_NO_KEY = "none"
+_CODE = re.compile(r"[a-z][a-z0-9_.-]{0,60}", re.ASCII)
+_FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+class PydanticAiModel:
+    """A `LanguageModel`; one HTTP client, and one adapter per model name, for the life of the process."""
+
+    def __init__(self, endpoint: Endpoint, effort: str, make: Callable[[str], Model]) -> None:
+        self.name = endpoint.model
+        self.provider = endpoint.provider
+        self._endpoint = endpoint
+        self._effort = effort
+        self._model = lru_cache(maxsize=32)(make)
+
+    async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:
+        """Asks, and once more when the answer does not fit the schema; see `LanguageModel.ask`."""
+        name = request.model or self.name
+        model = self._model(name)
+        return await _Question(
+            self._endpoint, name, model, self._settings(model, request), request
+        ).answered()
+
+    def _settings(self, model: Model, request: ModelRequest[Any]) -> ModelSettings:
+        settings: dict[str, Any] = {"thinking": False if self._effort == "none" else self._effort}
+        if _takes_temperature(model, self._effort):
+            settings["temperature"] = 0.0
+        if self.provider == "anthropic":
+            # Its API asks for a bound; above about 20 000 tokens its library would stream the answer.
+            settings["max_tokens"] = ANTHROPIC_MAX_TOKENS
+        if self.provider.startswith("openai"):
+            settings["openai_store"] = False
+            if request.cache_key:
+                settings["openai_prompt_cache_key"] = request.cache_key
+        return ModelSettings(**settings)
+
+
+def open_model(settings: Settings, outbound: Outbound) -> PydanticAiModel:
+    """The configured model on a guarded client. Raises `Misconfigured` when its provider's library is missing."""
+    client = outbound.provider(timeout=settings.llm_timeout_seconds, max_bytes=ANSWER_MAX_BYTES)
+    return model_on(endpoint_of(settings), settings.llm_reasoning_effort, client)
+
+
+def model_on(endpoint: Endpoint, effort: str, client: httpx2.AsyncClient) -> PydanticAiModel:
+    try:
+        make = _FACTORIES[endpoint.provider](endpoint, client)
+    except ImportError:
+        raise Misconfigured(
+            f"LLM_PROVIDER={endpoint.provider} needs the extra conforme[{endpoint.provider}]",
+            field="LLM_PROVIDER",
+        ) from None
+    return PydanticAiModel(endpoint, effort, make)
+
+
+@dataclass
+class _Question(Generic[T]):
+    """One question and its repair, and what both spent."""
+
+    endpoint: Endpoint
+    name: str
+    model: Model
+    settings: ModelSettings
+    request: ModelRequest[T]
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    attempts: int = 0
+
+    async def answered(self) -> ModelReply[T]:
+        history: list[ai.ModelMessage] = [
+            ai.ModelRequest(
+                parts=[ai.UserPromptPart(self._content())], instructions=self.request.instructions or None
+            )
+        ]
+        complaints: Sequence[str] = ()
+        for _ in range(ATTEMPTS):
+            response = await self._sent(history)
+            try:
+                output = self.request.output.model_validate_json(_json_of(response))
+            except ValidationError as error:
+                complaints = _complaints(error)
+                history += [response, _repair(response, complaints)]
+            else:
+                spent = self.spent()
+                return ModelReply(
+                    output, spent.usage, spent.provider, spent.model, spent.milliseconds, spent.attempts
+                )
+        raise ModelOutputInvalid(self._says(f"no valid answer in {ATTEMPTS} attempts"), spent=self.spent())
+
+    def spent(self) -> Spent:
+        return Spent(self.usage, self.endpoint.provider, self.name, round(self.seconds * 1000), self.attempts)
+
+    def _content(self) -> str | list[ai.UserContent]:
+        shared = self.request.shared_chars
+        if self.endpoint.provider != "anthropic" or not 0 < shared < len(self.request.prompt):
+            return self.request.prompt
+        return [self.request.prompt[:shared], ai.CachePoint(), self.request.prompt[shared:]]
+
+    async def _sent(self, history: list[ai.ModelMessage]) -> ai.ModelResponse:
+        begun = time.monotonic()
+        try:
+            response = await model_request(
+                self.model,
+                history,
+                model_settings=self.settings,
+                model_request_parameters=_parameters(self.request.output, self._mode()),
+                instrument=False,
+            )
+        except Exception as error:  # noqa: BLE001 -- a malformed answer breaks the libraries in ways they do not name
+            self._fail(error)
+        finally:
+            self.seconds += time.monotonic() - begun
+        self.attempts += 1
+        self.usage += _usage(response)
+        if response.finish_reason == "content_filter":
+            raise ModelRefused(self._says("content refused"), spent=self.spent())
+        return response
+
+    def _mode(self) -> str:
+        if self.model.profile.get("supports_json_schema_output", False):
+            return "native"
+        return "tool" if self.model.profile.get("supports_tools", True) else "prompted"
+
+    def _fail(self, error: Exception) -> NoReturn:
+        """Raises what `error` means to us. Its text is dropped: a provider quotes the prompt, even the key, in it."""
+        spent = self.spent() if self.attempts else None
+        reason = self._says(_reason(error, self.endpoint.key_setting))
+        if _is_permanent(error):
+            raise ModelRefused(reason, spent=spent) from None
+        asked = getattr(error, "retry_after", None)
+        wait = min(max(float(asked), 0.0), MAX_RETRY_AFTER_SECONDS) if asked is not None else None
+        raise ModelUnavailable(reason, retry_after=wait, spent=spent) from None
+
+    def _says(self, reason: str) -> str:
+        return f"Language model {self.name} ({self.endpoint.provider}): {reason}"
+
+
+def _takes_temperature(model: Model, effort: str) -> bool:
+    """A model that reasons, or chooses for itself, refuses sampling settings."""
+    profile: Mapping[str, Any] = model.profile
+    reasons = effort != "none" and profile.get("supports_thinking", False)
+    fixed = profile.get("thinking_always_enabled", False) or profile.get(
+        "anthropic_disallows_sampling_settings", False
+    )
+    return not (reasons or fixed)
+
+
+def _is_permanent(error: Exception) -> bool:
+    if isinstance(error, (ModelQuotaExceededError, ContentFilterError, UserError)):
+        return True
+    if isinstance(error, ModelHTTPError):
+        return not is_retryable(error.status_code) and error.status_code != 409
+    return isinstance(error, ModelRequestRejectedError)
+
+
+def _reason(error: Exception, key_setting: str) -> str:
+    if isinstance(error, ModelHTTPError):
+        code = error.provider_error_code or error.provider_error_type or ""
+        named = f" code={code}" if _CODE.fullmatch(str(code)) else ""
+        hint = f" (check {key_setting})" if isinstance(error, ModelAuthenticationError) else ""
+        return f"status={error.status_code}{named}{hint}"
+    if isinstance(error, ContentFilterError):
+        return "content refused"
+    if isinstance(error, UserError):
+        return "cannot be asked in this way"
+    if isinstance(error, (ModelAPIError, httpx2.HTTPError)):
+        return "timed out" if "Timeout" in type(error).__name__ else "no answer"
+    return "answer not understood"
+
+
+@lru_cache(maxsize=64)
+def _parameters(output: type[BaseModel], mode: Any) -> ModelRequestParameters:
+    """How the answer's schema is asked for; the provider's profile then bends it to its dialect."""
+    schema = output.model_json_schema()
+    if mode == "tool":
+        tool = ToolDefinition(
+            name=_OUTPUT_TOOL,
+            parameters_json_schema=schema,
+            description="Gives the answer.",
+            kind="output",
+            strict=True,
+        )
+        return ModelRequestParameters(output_mode="tool", output_tools=[tool], allow_text_output=False)
+    shape = OutputObjectDefinition(json_schema=schema, name=output.__name__, strict=True)
+    return ModelRequestParameters(output_mode=mode, output_object=shape, allow_text_output=True)
+
+
+def _json_of(response: ai.ModelResponse) -> str:
+    """The JSON text of an answer, without a Markdown fence, and without NUL, which PostgreSQL stores nowhere."""
+    call = next((part for part in response.parts if isinstance(part, ai.ToolCallPart)), None)
+    text = call.args_as_json_str() if call else (response.text or "")
+    fenced = _FENCE.match(text)
+    return _ESCAPED_NUL.sub(r"\1", fenced[1] if fenced else text)
+
+
+def _complaints(error: ValidationError) -> Sequence[str]:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [f"{'.'.join(map(str, one['loc'])) or 'answer'}: {one['msg']}" for one in found[:_MAX_COMPLAINTS]]
+
+
+def _repair(response: ai.ModelResponse, complaints: Sequence[str]) -> ai.ModelRequest:
+    text = "The answer does not fit the schema:\n" + "\n".join(f"- {line}" for line in complaints)
+    text += "\nGive the whole answer again, corrected, as JSON and nothing else."
+    calls = [part for part in response.parts if isinstance(part, ai.ToolCallPart)]
+    if not calls:
+        return ai.ModelRequest(parts=[ai.UserPromptPart(text)])
+    return ai.ModelRequest(
+        parts=[ai.ToolReturnPart(part.tool_name, text, part.tool_call_id) for part in calls]
+    )
+
+
+def _usage(response: ai.ModelResponse) -> Usage:
+    counted = response.usage
+    prompt = max(counted.input_tokens, 0)
+    return Usage(prompt, min(max(counted.cache_read_tokens, 0), prompt), max(counted.output_tokens, 0))
+
+
+def _key(endpoint: Endpoint) -> str:
+    return endpoint.key.get_secret_value() if endpoint.key else _NO_KEY
+
+
+def _openai(endpoint: Endpoint, client: httpx2.AsyncClient) -> Callable[[str], Model]:
+    from openai import AsyncOpenAI
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    speaker = AsyncOpenAI(
+        api_key=_key(endpoint), base_url=endpoint.base_url, http_client=client, max_retries=0
+    )
+    provider = OpenAIProvider(openai_client=speaker)
+    if endpoint.provider == "openai-chat":
+        return lambda name: OpenAIChatModel(name, provider=provider)
+    return lambda name: OpenAIResponsesModel(name, provider=provider)
+
+
+def _anthropic(endpoint: Endpoint, client: httpx2.AsyncClient) -> Callable[[str], Model]:
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    speaker = AsyncAnthropic(
+        api_key=_key(endpoint), base_url=endpoint.base_url, http_client=client, max_retries=0
+    )
+    provider = AnthropicProvider(anthropic_client=speaker)
+    return lambda name: AnthropicModel(name, provider=provider)
+
+
+def _google(endpoint: Endpoint, client: httpx2.AsyncClient) -> Callable[[str], Model]:
+    from google.genai.types import HttpRetryOptions
+    from pydantic_ai.models.google import GoogleModel
+    from pydantic_ai.providers.google import GoogleProvider
+
+    once = HttpRetryOptions(attempts=1)
+    provider = GoogleProvider(
+        api_key=_key(endpoint), base_url=endpoint.base_url, http_client=client, retry_options=once
+    )
+    return lambda name: GoogleModel(name, provider=provider)
+
+
+def _mistral(endpoint: Endpoint, client: httpx2.AsyncClient) -> Callable[[str], Model]:
+    from pydantic_ai.models.mistral import MistralModel
+    from pydantic_ai.providers.mistral import MistralProvider
+
+    provider = MistralProvider(api_key=_key(endpoint), base_url=endpoint.base_url, http_client=client)
+    return lambda name: MistralModel(name, provider=provider)
+
+
+_FACTORIES: dict[str, Callable[[Endpoint, httpx2.AsyncClient], Callable[[str], Model]]] = {
+    "openai": _openai,
+    "openai-chat": _openai,
+    "anthropic": _anthropic,
+    "google": _google,
+    "mistral": _mistral,
+}
