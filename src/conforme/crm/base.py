@@ -15,7 +15,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-FicheId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,32}$")]
+FicheId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,40}$")]
 Key = Annotated[str, StringConstraints(max_length=500)]
 """A text that is indexed: an index entry of PostgreSQL holds about 2,700 bytes."""
 Number = Annotated[int, BeforeValidator(_whole)]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.fiches.models import FicheCache, information
+from conforme.foundation.database import ReadSession, WriteSession
 
 
 def visible(actor: Actor) -> ColumnElement[bool]:
@@ -51,3 +52,9 @@ def _attributed_to(crm_user_id: str | None) -> ColumnElement[bool]:
     return exists().where(
         information.c.fiche_cache_id == FicheCache.id, information.c.attribution_user_id == crm_user_id
     )
+
+
+async def visible_fiche_exists(session: ReadSession | WriteSession, actor: Actor, fiche_id: str) -> bool:
+    """Whether the fiche is cached and the actor may see it."""
+    found = select(FicheCache.id).where(FicheCache.fiche_id == fiche_id, visible(actor))
+    return await session.scalar(found) is not None

@@ -1,0 +1,109 @@
+"""Fetching from the CRM and storing what it said: load, call, store, with no transaction across the call."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from conforme.crm.errors import GatewayFailed
+from conforme.crm.gateway import CALL_SECONDS, CrmGateway, SalesListing
+from conforme.crm.schemas import FicheDetails
+from conforme.fiches import store
+from conforme.fiches.ports import RecordingsStore
+from conforme.fiches.store import DayFetched, Freshness
+from conforme.foundation import events
+from conforme.foundation.database import WriteSession, now
+from conforme.foundation.resources import Resources
+from conforme.settings import Settings
+
+FETCHED = "fiche/fetched"
+_INT32_MAX = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFiche:
+    """A fiche as it now stands in the cache."""
+
+    fiche_cache_id: int
+    recordings_count: int
+
+
+def details_freshness(settings: Settings) -> Freshness:
+    return Freshness(now(), timedelta(hours=settings.fiche_cache_ttl_hours))
+
+
+async def fetch_details(
+    resources: Resources, fiche_id: str, *, mail_devis: bool = False, seconds: float = CALL_SECONDS
+) -> FicheDetails:
+    """One attempt at the gateway. Raises `FicheNotFound` and `GatewayFailed`."""
+    gateway = CrmGateway(resources.outbound, resources.settings)
+    return await gateway.fiche(fiche_id, include_mail_devis=mail_devis, seconds=min(seconds, CALL_SECONDS))
+
+
+async def store_details(
+    session: WriteSession,
+    recordings: RecordingsStore,
+    details: FicheDetails,
+    fresh: Freshness,
+    *,
+    sales_date: date | None = None,
+) -> StoredFiche:
+    """Replaces what is cached of a fiche, its calls included, and tells of it, all in the caller's transaction.
+
+    Raises:
+        FicheIncomplete: the details have no `information`.
+    """
+    fiche_cache_id = await store.write_details(session, details, fresh, sales_date=sales_date)
+    assert details.information is not None  # noqa: S101 -- `write_details` refused such details
+    fiche_id = details.information.fiche_id
+    await recordings.upsert(session, fiche_cache_id, fiche_id, details.recordings)
+    stored = StoredFiche(fiche_cache_id, len(details.recordings))
+    await announce(session, fiche_id, stored, cached=False)
+    return stored
+
+
+async def announce(session: WriteSession, fiche_id: str, stored: StoredFiche, *, cached: bool) -> None:
+    """Tells that a fiche is ready to work on."""
+    payload = {
+        "fiche_id": fiche_id,
+        "cache_id": str(stored.fiche_cache_id),
+        "recordings_count": stored.recordings_count,
+        "cached": cached,
+    }
+    await events.record(session, FETCHED, payload, [events.fiche_channel(fiche_id)])
+
+
+async def mark_not_found(session: WriteSession, settings: Settings, fiche_id: str) -> int:
+    """Notes the CRM's denial for `FICHE_NOT_FOUND_TTL_MS`; returns the id of the cache row."""
+    lasts = timedelta(milliseconds=settings.fiche_not_found_ttl_ms)
+    return await store.mark_not_found(session, fiche_id, Freshness(now(), lasts))
+
+
+async def fetch_sales_day(resources: Resources, day: date) -> DayFetched:
+    """One attempt at the sales of a day: its fiches noted, and in the ledger of days how it went.
+
+    Days are searched one by one: a listing does not say which day it holds a fiche for.
+
+    Raises:
+        GatewayFailed: after noting it in the ledger.
+    """
+    settings = resources.settings
+    with_recordings = settings.fiche_sales_include_recordings
+    gateway = CrmGateway(resources.outbound, settings)
+    try:
+        listing = await gateway.sales(day, day, include_recordings=with_recordings)
+    except GatewayFailed as failure:
+        async with resources.database.write() as session:
+            await store.note_day(session, day, now(), DayFetched(error=failure.message))
+        raise
+    async with resources.database.write() as session:
+        fresh = details_freshness(settings)
+        stored = await store.write_summaries(
+            session, listing.fiches, fresh, sales_date=day, with_recordings=with_recordings
+        )
+        fetched = _counted(listing, stored)
+        await store.note_day(session, day, fresh.at, fetched)
+    return fetched
+
+
+def _counted(listing: SalesListing, stored: int) -> DayFetched:
+    expected = min(max(listing.total, 0), _INT32_MAX)
+    return DayFetched(expected=expected, stored=stored, quarantined=len(listing.quarantined))
