@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -12,7 +13,7 @@ from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.errors import Forbidden, NotFound
-from conforme.recordings.models import FAILED, Recording
+from conforme.recordings.models import FAILED, RUNNING, Recording
 
 Session = ReadSession | WriteSession
 Deferred = Sequence[InstrumentedAttribute[Any]]
@@ -64,6 +65,14 @@ async def one(
 ) -> Recording | None:
     query = _visible(actor, Recording.fiche_cache_id == fiche_cache_id, Recording.call_id == call_id)
     return (await session.scalars(query.options(*map(undefer, also)))).one_or_none()
+
+
+async def running(
+    session: Session, actor: Actor, *, since: datetime, limit: int = 500
+) -> Sequence[Recording]:
+    """Recordings that have been running since before `since`, those for longest first."""
+    query = _visible(actor, Recording.transcription_state == RUNNING, Recording.updated_at < since)
+    return (await session.scalars(query.order_by(Recording.updated_at).limit(limit))).all()
 
 
 @dataclass(frozen=True, slots=True)

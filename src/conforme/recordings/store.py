@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.types import TypeEngine
 
 from conforme.foundation.database import WriteSession
-from conforme.recordings.models import DONE, FAILED, RUNNING, Recording
+from conforme.recordings.models import DONE, FAILED, PENDING, RUNNING, Recording
 from conforme.recordings.names import CallFacts, ParsedCall, parse, start_of
 
 INT32_MAX: Final = 2**31 - 1
@@ -185,6 +185,14 @@ async def mark_failed(session: WriteSession, recording_id: int, run: str, reason
             or_(Recording.transcription_state != FAILED, Recording.transcription_run.is_distinct_from(run))
         )
         .values(transcription_state=FAILED, transcription_error=_storable(reason), transcription_run=run),
+    )
+
+
+async def release(session: WriteSession, recording_id: int, run: str) -> bool:
+    """Puts the recording back to pending when `run` left it running."""
+    left = (Recording.transcription_run == run) & (Recording.transcription_state == RUNNING)
+    return await _changed(
+        session, _transcription_of(recording_id).where(left).values(transcription_state=PENDING)
     )
 
 

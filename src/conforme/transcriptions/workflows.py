@@ -20,11 +20,13 @@ from conforme.foundation.durable import (
     Rate,
     Retry,
     job,
+    schedule,
 )
 from conforme.foundation.errors import ConformeError, External, NotFound
 from conforme.foundation.ledger import PriceTable
 from conforme.foundation.resources import Resources
 from conforme.recordings import queries as recordings
+from conforme.recordings import store
 from conforme.settings import Settings
 from conforme.transcriptions import announcements, service
 from conforme.transcriptions.audio import audio_at
@@ -36,11 +38,14 @@ PRIORITIES: Final[dict[PriorityName, Priority]] = {
     "normal": Priority.NORMAL,
     "low": Priority.BULK,
 }
-PRIORITY_NAMES: Final = {priority: name for name, priority in PRIORITIES.items()}
+PRIORITY_NAMES: Final[dict[Priority, PriorityName]] = {
+    priority: name for name, priority in PRIORITIES.items()
+}
 FICHE_NOT_FOUND: Final = "Fiche not found (404)"
 RUN_DEADLINE: Final = timedelta(hours=12)
 """A run waits for its recordings, and those for their turn at the provider: a day of sales may take hours."""
 LONGEST_CALL_ID: Final = 80
+ABANDONED_AFTER: Final = timedelta(minutes=1)
 
 
 class FicheNotFetched(External):
@@ -88,7 +93,7 @@ async def transcribe_recording(ctx: JobContext, run: RecordingRun) -> dict[str, 
         await ctx.step("begin", lambda: _begin(resources, run))
         return await ctx.step(
             "transcribe",
-            lambda: _transcribe(resources, run),
+            lambda: transcribe_once(resources, run),
             retry=_retry(settings),
             timeout=settings.transcription_timeout_seconds,
         )
@@ -115,9 +120,28 @@ async def transcribe_fiche(ctx: JobContext, run: FicheRun) -> dict[str, Any]:
     if plan["not_found"]:
         return await ctx.step("give-up", lambda: _give_up(resources, run, FICHE_NOT_FOUND))
     todo = [RecordingRun.model_validate(each) for each in plan["todo"]]
-    outcomes = await ctx.children([_child(run, each) for each in todo])
+    outcomes = await ctx.children([_child(run, each) for each in todo]) if todo else []
     lost = [(each, _why(outcome)) for each, outcome in zip(todo, outcomes, strict=True) if not outcome.ok]
     return await ctx.step("finish", lambda: _finish(resources, run, plan, lost))
+
+
+@schedule("transcription/release", "*/5 * * * *")
+async def release_abandoned(ctx: JobContext, _: datetime) -> dict[str, int]:
+    """Puts recordings back to pending whose job was cancelled, or ended otherwise, without a word."""
+    return await ctx.step("release", lambda: release(ctx.resources))
+
+
+async def release(resources: Resources, *, after: timedelta = ABANDONED_AFTER) -> dict[str, int]:
+    """Looks at recordings that have been running for at least `after`, and frees those nobody works on."""
+    async with resources.database.read() as session:
+        rows = await recordings.running(session, service.ACTOR, since=now() - after)
+    freed = 0
+    for row in rows:
+        run_id = row.transcription_run or ""
+        if await resources.durable.state(recording_job_id(run_id, row.call_id)) not in {"queued", "running"}:
+            async with resources.database.write() as session:
+                freed += await store.release(session, row.id, run_id)
+    return {"running": len(rows), "released": freed}
 
 
 def transcribe_child(
@@ -136,11 +160,14 @@ def _fetch(run: FicheRun) -> Child:
 
 
 def _child(run: FicheRun, recording: RecordingRun) -> Child:
-    call = recording.call_id
-    if len(call) > LONGEST_CALL_ID:
-        call = hashlib.sha256(call.encode()).hexdigest()
-    identifier = f"transcription-recording-{run.run_id}-{call}"
+    identifier = recording_job_id(run.run_id, recording.call_id)
     return Child(transcribe_recording, recording, id=identifier, priority=PRIORITIES[run.priority])
+
+
+def recording_job_id(run_id: str, call_id: str) -> str:
+    """`transcription-recording-{run}-{call}` (spec/fiches §4); a call id of unreasonable length is digested."""
+    call = call_id if len(call_id) <= LONGEST_CALL_ID else hashlib.sha256(call_id.encode()).hexdigest()
+    return f"transcription-recording-{run_id}-{call}"
 
 
 def _why(outcome: Outcome) -> str:
@@ -152,8 +179,8 @@ async def _begin(resources: Resources, run: RecordingRun) -> None:
         await service.begin(session, run)
 
 
-async def _transcribe(resources: Resources, run: RecordingRun) -> dict[str, Any]:
-    """Has the provider transcribe the recording and stores what it answers; the engine keeps ids alone."""
+async def transcribe_once(resources: Resources, run: RecordingRun) -> dict[str, Any]:
+    """Has the provider transcribe the recording, unless it has, and stores the answer; the engine keeps ids alone."""
     settings = resources.settings
     async with resources.database.read() as session:
         row = await recordings.one(session, service.ACTOR, run.fiche_cache_id, run.call_id)
