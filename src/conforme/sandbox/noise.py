@@ -154,7 +154,9 @@ def _misheard(word: SpokenWord, dice: random.Random) -> tuple[SpokenWord, ...] |
     ]
     dice.shuffle(ways)
     for way in (_dropped, *ways):
-        if (misheard := way(word)) is not None:
+        misheard = way(word)
+        # "né" without its accent is a negation: what is misheard must not gain a meaning either.
+        if misheard is not None and not any(is_protected(one.text) for one in misheard):
             return misheard
     return None
 
@@ -202,7 +204,8 @@ def _joined(
     short = len(first.text) <= 5 and len(second.text) <= 6 and first.text.isalpha()
     if first.turn != second.turn or not short or is_protected(first.text) or is_protected(second.text):
         return None
-    return replace(first, text=first.text + second.text.lower(), end=second.end)
+    joined = replace(first, text=first.text + second.text.lower(), end=second.end)
+    return None if is_protected(joined.text) else joined
 
 
 def _core(text: str) -> str:
