@@ -61,9 +61,7 @@ async def listed_configs(session: Session, *, include_inactive: bool) -> list[Li
     )
     query = select(AuditConfig, steps, revisions).order_by(*_NEWEST_FIRST)
     rows = await session.execute(query if include_inactive else query.where(AuditConfig.is_active))
-    return [
-        Listed(config, steps_count, revisions_count) for config, steps_count, revisions_count in rows
-    ]
+    return [Listed(config, steps_count, revisions_count) for config, steps_count, revisions_count in rows]
 
 
 async def names(session: Session) -> list[Named]:
