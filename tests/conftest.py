@@ -18,6 +18,8 @@ from conforme.foundation.embedded import running_server, sibling_url
 from conforme.foundation.migrate import migrate
 from conforme.settings import Settings
 
+pytest_plugins = ["product_fixtures"]
+
 LOOPBACK = ["127.0.0.1", "::1"]
 TEMPLATE = "conforme_template"
 FAST_AND_FORGETFUL = {

@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from conforme.accounts.auth import identify
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.routes import router as audits
+from conforme.audits.status import audit_status
+from conforme.fiches.ports import Ports, connect
 from conforme.fiches.routes import router as fiches
 from conforme.foundation.border import Border
 from conforme.foundation.database import Database, now
@@ -29,9 +31,11 @@ from conforme.foundation.resources import Resources
 from conforme.foundation.web import failure, install_error_handlers, iso, route_not_found
 from conforme.realtime.hub import Hub
 from conforme.realtime.routes import router as realtime
+from conforme.recordings.fiche_calls import FicheCalls
 from conforme.recordings.routes import router as recordings
 from conforme.settings import Settings
 from conforme.transcriptions.routes import router as transcriptions
+from conforme.transcriptions.status import transcription_status
 
 TITLE = "Conforme API"
 SERVICE = "conforme"
@@ -53,6 +57,7 @@ def instance_of(settings: Settings) -> str:
 @asynccontextmanager
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
+    connect(Ports(FicheCalls(), transcription_status, audit_status))
     database = Database(url, pool_size=settings.database_pool_size)
     outbound = Outbound(settings)
     durable = Durable(settings, database)

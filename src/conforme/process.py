@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from conforme.app import Role
+    from conforme.foundation.resources import Resources
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,7 @@ class Served:
     url: str
     serving: asyncio.Task[None]
     """Ends when the server does."""
+    resources: "Resources"
 
 
 @asynccontextmanager
@@ -51,8 +53,9 @@ async def http_server(settings: Settings, url: str, role: "Role") -> AsyncGenera
 
     from conforme.app import build
 
+    app = build(settings, url, role)
     config = uvicorn.Config(
-        build(settings, url, role),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -66,7 +69,7 @@ async def http_server(settings: Settings, url: str, role: "Role") -> AsyncGenera
     try:
         await _started(server, serving)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        yield Served(f"http://{host}:{socket.getsockname()[1]}", serving)
+        yield Served(f"http://{host}:{socket.getsockname()[1]}", serving, app.state.resources)
     finally:
         server.should_exit = True
         await serving

@@ -4,6 +4,7 @@ Names are those of the deployed environment (spec/audits §13, spec/fiches §5, 
 count as unset. Secrets are `SecretStr`: they are never logged nor returned.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -186,3 +187,13 @@ class Settings(BaseSettings):
         return tuple(
             SecretStr(token) for token in dict.fromkeys(part.strip() for part in [alone, *listed]) if token
         )
+
+
+def settings_with(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """The settings with these variables set, checked like any others."""
+    known = {
+        str(field.validation_alias or name).lower(): name for name, field in Settings.model_fields.items()
+    }
+    named = {known[name.lower()]: value for name, value in environment.items() if name.lower() in known}
+    kept = {name: getattr(settings, name) for name in Settings.model_fields if name not in named}
+    return Settings.model_validate(kept | named)

@@ -5,9 +5,9 @@ The durable workflow and the command line both go through here.
 
 from dataclasses import dataclass
 
-from conforme.audit_configs.rules import ControlPoint, StepRule
+from conforme.audit_configs.rules import StepRule
 from conforme.audits.case import Case
-from conforme.audits.evidence import AskedPoint, Gating, gate
+from conforme.audits.evidence import Policy, gate
 from conforme.audits.prompting import points_in_force, question
 from conforme.audits.scoring import PointMark, StepScore, score_step
 from conforme.audits.verdicts import PointFinding, Statut, StepFinding
@@ -37,7 +37,7 @@ class StepAnalysis:
 
 
 async def analyse_step(
-    model: LanguageModel, case: Case, step: StepRule, *, cache_key: str, gating: Gating
+    model: LanguageModel, case: Case, step: StepRule, *, cache_key: str, policy: Policy
 ) -> StepAnalysis:
     """Asks the model about one step and keeps what the words support.
 
@@ -49,14 +49,9 @@ async def analyse_step(
     points = points_in_force(step, case.day, case.rules.call_origin)
     request = question(case.rules, step, points, case.transcript, cache_key=cache_key)
     reply = await model.ask(request)
-    asked = [_asked(number, point) for number, point in points]
-    finding = gate(reply.output, asked, case.index, gating)
+    finding = gate(reply.output, points, case.index, policy)
     held = all_points(step, finding)
     return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent)
-
-
-def _asked(number: int, point: ControlPoint) -> AskedPoint:
-    return AskedPoint(number, audible=point.audible, forbidden=point.forbidden)
 
 
 def all_points(step: StepRule, finding: StepFinding) -> tuple[PointFinding, ...]:

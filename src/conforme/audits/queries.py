@@ -68,7 +68,7 @@ def in_scope(actor: Actor) -> ColumnElement[bool]:
     return exists().where(FicheCache.id == AuditRow.fiche_cache_id, visible(actor))
 
 
-def _base(actor: Actor) -> Select[tuple[AuditRow, AuditConfig, FicheCache]]:
+def _base(actor: Actor) -> Select[AuditRow, AuditConfig, FicheCache]:
     return (
         select(AuditRow, AuditConfig, FicheCache)
         .join(AuditConfig, AuditConfig.id == AuditRow.audit_config_id)
@@ -96,7 +96,7 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.date_to:
         wanted.append(AuditRow.created_at <= filters.date_to)
     if filters.latest_only:
-        wanted.append(AuditRow.is_latest)
+        wanted.append(AuditRow.is_latest.is_(True))
     if not filters.include_deleted:
         wanted.append(AuditRow.deleted_at.is_(None))
     return wanted
@@ -116,7 +116,7 @@ async def listed(session: ReadSession, actor: Actor, filters: Filters) -> tuple[
     rows = await session.execute(
         _base(actor).where(*conditions).order_by(*order).limit(page.limit).offset(page.offset)
     )
-    return [Found(*row) for row in rows.tuples()], total or 0
+    return [Found(*row) for row in rows.all()], total or 0
 
 
 async def of_fiche(session: ReadSession, actor: Actor, fiche_id: str, *, limit: int) -> list[Found]:
@@ -125,11 +125,11 @@ async def of_fiche(session: ReadSession, actor: Actor, fiche_id: str, *, limit: 
     rows = await session.execute(
         _base(actor).where(*_conditions(filters)).order_by(AuditRow.id.desc()).limit(limit)
     )
-    return [Found(*row) for row in rows.tuples()]
+    return [Found(*row) for row in rows.all()]
 
 
 async def one(session: Session, actor: Actor, audit_id: int) -> Found | None:
-    row = (await session.execute(_base(actor).where(AuditRow.id == audit_id))).tuples().first()
+    row = (await session.execute(_base(actor).where(AuditRow.id == audit_id))).first()
     return Found(*row) if row else None
 
 
@@ -266,8 +266,8 @@ async def revision_number(session: Session, revision_id: int) -> int:
     return (await session.scalars(query)).one()
 
 
-async def latest_of_fiches(session: ReadSession, actor: Actor, fiche_ids: Sequence[str]) -> list[Found]:
+async def latest_of_fiches(session: Session, actor: Actor, fiche_ids: Sequence[str]) -> list[Found]:
     """All latest, undeleted audits of these fiches, newest first."""
     conditions = _conditions(Filters(fiche_ids=tuple(fiche_ids)))
     rows = await session.execute(_base(actor).where(*conditions).order_by(AuditRow.id.desc()))
-    return [Found(*row) for row in rows.tuples()]
+    return [Found(*row) for row in rows.all()]

@@ -13,7 +13,7 @@ from conforme.audits import budget, queries, store, telling
 from conforme.audits.analysis import StepAnalysis, analyse_step
 from conforme.audits.case import Case, case_of, freeze
 from conforme.audits.errors import AnswerIncomplete, AuditFailed
-from conforme.audits.evidence import Gating
+from conforme.audits.evidence import Policy
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.prompting import prompt_version
 from conforme.audits.timeline import Call, build
@@ -213,7 +213,7 @@ async def analyse(resources: Resources, audit_id: int, position: int) -> dict[st
         await events.record_all(session, [telling.step_started(audit, step, len(case.rules.steps))])
     try:
         analysis = await analyse_step(
-            resources.model, case, step, cache_key=f"audit-{audit_id}", gating=gating_of(resources.settings)
+            resources.model, case, step, cache_key=f"audit-{audit_id}", policy=policy_of(resources.settings)
         )
     except ModelError as error:
         await _bill(resources, audit_id, position, error.spent)
@@ -225,10 +225,8 @@ async def analyse(resources: Resources, audit_id: int, position: int) -> dict[st
     return {"ok": True, "cached": False}
 
 
-def gating_of(settings: Settings) -> Gating:
-    return Gating(
-        enabled=settings.audit_evidence_gating, min_chars=settings.audit_evidence_min_quote_chars or 12
-    )
+def policy_of(settings: Settings) -> Policy:
+    return Policy(settings.audit_evidence_gating, settings.audit_evidence_min_quote_chars)
 
 
 async def _case(resources: Resources, audit: AuditRow) -> Case:

@@ -30,7 +30,7 @@ def _audit_fields(found: Found) -> dict[str, Any]:
 def item(found: Found) -> AuditItem:
     """One audit of a list."""
     fiche = FicheBrief.model_validate(found.fiche) if found.fiche else None
-    return AuditItem(**_audit_fields(found), fiche_cache=fiche)
+    return AuditItem.model_validate(_audit_fields(found) | {"fiche_cache": fiche})
 
 
 def cost(summary: LedgerSummary) -> Cost:
@@ -55,18 +55,18 @@ def detail(
     transcript_sha256: str | None,
 ) -> AuditDetail:
     """One audit with its steps, rebuilt from the rows that hold the verdicts now."""
-    fields = _audit_fields(found) | {"result_data": latest_view(found.audit.result_data, verdicts)}
-    return AuditDetail(
-        **fields,
-        fiche_cache=FicheContact.model_validate(found.fiche) if found.fiche else None,
-        step_results=[StepResult.model_validate(step) for step in verdicts.steps],
-        missing_steps=[step.step_position for step in verdicts.steps if not step.traite],
-        cost=cost(spent),
-        config_revision=Revision(id=found.audit.config_revision_id, number=revision_number),
-        model=found.audit.model,
-        prompt_version=found.audit.prompt_version,
-        transcript_sha256=transcript_sha256,
-    )
+    beside = {
+        "result_data": latest_view(found.audit.result_data, verdicts),
+        "fiche_cache": FicheContact.model_validate(found.fiche) if found.fiche else None,
+        "step_results": [StepResult.model_validate(step) for step in verdicts.steps],
+        "missing_steps": [step.step_position for step in verdicts.steps if not step.traite],
+        "cost": cost(spent),
+        "config_revision": Revision(id=found.audit.config_revision_id, number=revision_number),
+        "model": found.audit.model,
+        "prompt_version": found.audit.prompt_version,
+        "transcript_sha256": transcript_sha256,
+    }
+    return AuditDetail.model_validate(_audit_fields(found) | beside)
 
 
 def latest_view(stored: dict[str, Any], verdicts: Verdicts) -> dict[str, Any]:

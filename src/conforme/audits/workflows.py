@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from conforme.audits import endings, stages
 from conforme.audits.errors import AnswerIncomplete, AuditFailed
-from conforme.fiches.workflows import FetchFiche, fetch_fiche
+from conforme.fiches.schemas import FetchFiche
+from conforme.fiches.workflows import fetch_fiche
 from conforme.foundation.durable import (
     Child,
     JobContext,

@@ -88,6 +88,11 @@ class Replica:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def alive(self) -> bool:
+        """Whether the last heartbeat is younger than the lease: nobody has taken this one's work over."""
+        return not self._fenced and time.monotonic() - self._last_beat <= self._lease
+
     def join(self, duties: Duties) -> None:
         """First beat, then one after the other from a thread. Call before taking any work."""
         self._beat()

@@ -1,0 +1,35 @@
+"""The product as its callers meet it: over HTTP, on a real database, with the sandbox behind it."""
+
+from collections.abc import AsyncGenerator
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from conforme.app import Role, build
+from conforme.foundation.database import Database
+from conforme.settings import Settings
+
+API_TOKEN = "test-token-of-the-suite"
+
+
+@pytest.fixture
+def api_token() -> str:
+    return API_TOKEN
+
+
+@pytest.fixture(scope="session")
+async def api_app(database_url: str) -> AsyncGenerator[FastAPI]:
+    """The application without workers: what is queued stays queued."""
+    app = build(Settings(api_auth_token=API_TOKEN), database_url, Role.API)  # pyright: ignore[reportArgumentType]
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def api(api_app: FastAPI, database: Database) -> AsyncGenerator[httpx2.AsyncClient]:
+    """A client with the suite's token, on an empty database."""
+    transport = httpx2.ASGITransport(app=api_app, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {API_TOKEN}"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://conforme.test", headers=headers) as client:
+        yield client
