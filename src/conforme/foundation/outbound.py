@@ -10,10 +10,8 @@ a query string or a body.
 
 import asyncio
 import math
-import re
 import socket
 import ssl
-import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -26,36 +24,43 @@ from weakref import WeakSet
 
 import httpx2
 
-from conforme.foundation.addresses import Address, MalformedAddress, is_public, literal_address
+from conforme.foundation.addresses import is_public
 from conforme.foundation.database import now
-from conforme.foundation.errors import External, Invalid
+from conforme.foundation.errors import External
 from conforme.foundation.transport import BodyTooLarge, BoundedTransport
+from conforme.foundation.urls import Target, UnsafeUrl, parse_url
 from conforme.settings import Settings
+
+__all__ = [
+    "RECORDING_URL",
+    "WEBHOOK_URL",
+    "Answer",
+    "Outbound",
+    "OutboundFailed",
+    "Purpose",
+    "Resolve",
+    "Target",
+    "UnsafeUrl",
+    "answer_failure",
+    "exchange_failure",
+    "is_retryable",
+    "resolve_host",
+    "retry_after_seconds",
+]
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """All addresses of a host, IPv4 and IPv6, in the order they should be tried."""
 
 CONNECT_SECONDS = 10.0
 RESOLVE_SECONDS = 5.0
-MAX_URL_LENGTH = 8192
 MAX_RETRY_AFTER_SECONDS = 3600.0
 MAX_ADDRESSES_TRIED = 4
 PROVIDER_MAX_BYTES = 64 * 1024 * 1024
 POST_ANSWER_MAX_BYTES = 64 * 1024
 
 _USER_AGENT = "conforme"
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.ASCII | re.IGNORECASE)
-_PARTS = re.compile(r"//([^/?#]*)([^#]*)")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
-_LABELS = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*", re.ASCII)
-_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _INTERNAL_SUFFIXES = (".localhost", ".local", ".localdomain", ".internal", ".intranet", ".home.arpa")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-class UnsafeUrl(Invalid):
-    """URL not allowed"""
 
 
 class OutboundFailed(External):
@@ -89,34 +94,6 @@ RECORDING_URL = Purpose("recording URL")
 WEBHOOK_URL = Purpose(
     "webhookUrl", lambda settings: settings.webhook_allowed_origins, "WEBHOOK_ALLOWED_ORIGINS"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A URL taken apart; what is checked is what is connected to."""
-
-    scheme: str
-    host: str
-    """Lower-case, IDNA-encoded, without brackets; an address in its canonical spelling."""
-    port: int
-    path: str
-    """Path and query, at least `/`."""
-    address: Address | None
-    """Set when the host is an address rather than a name."""
-
-    @property
-    def authority(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def origin(self) -> str:
-        return f"{self.scheme}://{self.authority}"
-
-    def at(self, address: str) -> str:
-        """The same URL with the host replaced by one of its addresses."""
-        host = f"[{address}]" if ":" in address else address
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,15 +203,13 @@ class Outbound:
 
     def _admit(self, target: Target, purpose: Purpose) -> tuple[Target, bool]:
         """The target and whether its origin is trusted to be on a private address."""
-        if target.origin in _origins(self._settings.outbound_allowed_origins):
-            return target, True
         only = _origins(purpose.only_origins(self._settings))
-        if only:
-            if target.origin in only:
-                return target, True
+        if only and target.origin not in only:
             raise UnsafeUrl(
                 f"{purpose.subject} origin not allowed (set {purpose.setting}). Got {target.origin}"
             )
+        if only or target.origin in _origins(self._settings.outbound_allowed_origins):
+            return target, True
         if target.address is None and _is_internal_name(target.host):
             raise UnsafeUrl(f"{purpose.subject} hostname not allowed")
         if target.address is not None and not is_public(target.address):
@@ -353,65 +328,6 @@ async def _head_of_body(response: httpx2.Response, subject: str) -> bytes:
     except httpx2.HTTPError as error:
         raise exchange_failure(subject, error) from None
     return bytes(received[:POST_ANSWER_MAX_BYTES])
-
-
-def parse_url(url: str, subject: str) -> Target:
-    """Takes a URL apart, strictly: what two parsers could read in two ways is refused.
-
-    Raises `UnsafeUrl` with the messages of spec/automation §8.
-    """
-    malformed = UnsafeUrl(f"Invalid {subject} format")
-    scheme = _SCHEME.match(url)
-    if len(url) > MAX_URL_LENGTH or _FORBIDDEN.search(url) or url != url.strip() or not scheme:
-        raise malformed
-    name = scheme[1].lower()
-    if name not in _DEFAULT_PORTS:
-        raise UnsafeUrl(f"{subject} must use http or https protocol")
-    parts = _PARTS.match(url, scheme.end())
-    if not parts:
-        raise malformed
-    if "@" in parts[1]:
-        raise UnsafeUrl(f"{subject} must not include credentials")
-    try:
-        host, port = _split_port(parts[1], _DEFAULT_PORTS[name])
-        host = _plain_host(host)
-        address = literal_address(host)
-    except ValueError:
-        raise malformed from None
-    path = parts[2] if parts[2].startswith("/") else f"/{parts[2]}"
-    return Target(name, str(address) if address else host, port, path, address)
-
-
-def _split_port(authority: str, default: int) -> tuple[str, int]:
-    host, separator, port = authority.rpartition(":")
-    if not separator or authority.endswith("]"):
-        return authority, default
-    if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
-        raise ValueError("not a port")
-    return host, int(port)
-
-
-def _plain_host(host: str) -> str:
-    """The host as it goes on the wire; raises ValueError when there is none or it hides something."""
-    if host.startswith("[") and host.endswith("]"):
-        inside = host[1:-1].lower()
-        if ":" not in inside:
-            raise MalformedAddress("not an IPv6 address")
-        return inside
-    folded = unicodedata.normalize("NFKC", host).lower()
-    if not folded.isascii():
-        folded = _idna(folded)
-    folded = folded.removesuffix(".")
-    if len(folded) > 253 or not _LABELS.fullmatch(folded):
-        raise ValueError("not a host")
-    return folded
-
-
-def _idna(host: str) -> str:
-    try:
-        return httpx2.URL(scheme="http", host=host).raw_host.decode("ascii")
-    except httpx2.InvalidURL:
-        raise ValueError("not a host") from None
 
 
 def _is_internal_name(host: str) -> bool:
