@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,8 +14,10 @@ ADVISOR, CLIENT = "conseiller", "client"
 _SENTENCE_END = re.compile(r"[.?!…;](?=\s|$)")
 _SHORTEST_QUOTE_WORDS = 5
 _LONGEST_QUOTE_WORDS = 45
-_STRONG_CUES = 3
+_STRONG_CUES = 2
 """Cues in one turn that outweigh the label the recogniser gave it."""
+_AROUND = 6
+"""Turns on each side that tell who a label is for the moment."""
 _EARLY_SHARE = 0.2
 _EARLY_TURNS = 10
 
@@ -59,22 +61,27 @@ class Call:
     # Who speaks
 
     def _roles(self) -> Iterator[str]:
-        """Role of each turn: its label's, unless its own words speak strongly for the other."""
-        own = [_cues(self._known.advisor, line) - _cues(self._known.client, line) for line in self.lines]
-        by_label: Counter[tuple[int, str]] = Counter()
-        for turn, cues in zip(self.turns, own, strict=True):
-            by_label[turn.recording, turn.speaker] += cues
-        for turn, cues in zip(self.turns, own, strict=True):
-            if abs(cues) >= _STRONG_CUES:
-                yield ADVISOR if cues > 0 else CLIENT
-            else:
-                yield self._role_of(turn, by_label)
+        """Role of each turn: what its words say when they say it strongly, else what its label says thereabouts.
 
-    def _role_of(self, turn: SpokenTurn, by_label: Counter[tuple[int, str]]) -> str:
-        mates = [cues for (recording, _), cues in by_label.items() if recording == turn.recording]
-        if len(mates) < 2:
-            return ""
-        return ADVISOR if by_label[turn.recording, turn.speaker] == max(mates) else CLIENT
+        A recogniser may take the speakers for each other during a part of a call: a label is judged by the turns
+        around, and by the whole recording only where those leave it open.
+        """
+        own = [_cues(self._known.advisor, line) - _cues(self._known.client, line) for line in self.lines]
+        overall = self._lean(own, range(len(own)))
+        for index, turn in enumerate(self.turns):
+            around = range(max(0, index - _AROUND), min(len(own), index + _AROUND + 1))
+            local = self._lean(own, around)
+            if abs(own[index]) >= _STRONG_CUES:
+                yield ADVISOR if own[index] > 0 else CLIENT
+            else:
+                yield _role(turn, local) or _role(turn, overall)
+
+    def _lean(self, own: Sequence[int], indices: Iterable[int]) -> Counter[tuple[int, str]]:
+        """Cues of each label among these turns, those of an advisor counting up, those of a client down."""
+        lean: Counter[tuple[int, str]] = Counter()
+        for index in indices:
+            lean[self.turns[index].recording, self.turns[index].speaker] += own[index]
+        return lean
 
     def spoken_by(self, passage: Passage, who: str) -> bool:
         """Whether the role may have said it; an unknown role may be anyone."""
@@ -112,9 +119,10 @@ class Call:
         return (index for index in range(len(self.turns)) if index not in self._deaf)
 
     def early(self, passage: Passage) -> bool:
-        """Said at the start of the first recording."""
-        first = [turn for turn in self.turns if turn.recording == self.turns[0].recording]
-        return passage.turn < max(_EARLY_TURNS, int(_EARLY_SHARE * len(first)))
+        """Said at the start of its recording."""
+        turn = self.turns[passage.turn]
+        mates = [index for index, other in enumerate(self.turns) if other.recording == turn.recording]
+        return passage.turn - mates[0] < max(_EARLY_TURNS, int(_EARLY_SHARE * len(mates)))
 
     def quote(self, passage: Passage) -> str:
         """The sentence around the passage, or the turn when that is too short to be recognised."""
@@ -136,6 +144,19 @@ def _shortened(text: str, start: int, stop: int, passage: Passage) -> str:
     first = max(0, min(at - _LONGEST_QUOTE_WORDS // 3, len(spans) - _LONGEST_QUOTE_WORDS))
     last = first + _LONGEST_QUOTE_WORDS - 1
     return text[start + spans[first][0] : start + spans[last][1]]
+
+
+def _role(turn: SpokenTurn, lean: Counter[tuple[int, str]]) -> str:
+    """The role of the turn's label; empty when there is nobody to compare it with, or no difference."""
+    mates = [
+        cues
+        for (recording, label), cues in lean.items()
+        if recording == turn.recording and label != turn.speaker
+    ]
+    own = lean[turn.recording, turn.speaker]
+    if not mates or own == max(mates):
+        return ""
+    return ADVISOR if own > max(mates) else CLIENT
 
 
 def _cues(wanted: re.Pattern[str], line: str) -> int:

@@ -3,7 +3,7 @@
 The knowledge is data, in `lexicon.yaml`; its patterns are phrases over folded words (lower case, no accents):
 
     word*     any ending            #       a number, in digits or words
-    ...       up to eight words     (a|b)   either        x?   x or nothing
+    ...       up to twelve words     (a|b)   either        x?   x or nothing
 """
 
 import re
@@ -17,7 +17,7 @@ from rapidfuzz import fuzz, process
 
 from conforme.sandbox.reading import NUMBER_WORDS
 
-_NUMBER = rf"(?:\d+|{NUMBER_WORDS})(?: (?:et )?(?:\d+|{NUMBER_WORDS}))*"
+_NUMBER = rf"(?:\d+|{NUMBER_WORDS})(?: (?:et )?(?:\d+|{NUMBER_WORDS})){{0,6}}"
 _NEVER = re.compile(r"(?!)")
 _SOUNDS_LIKE = 84
 """Likeness (0 to 100) from which an unknown word is read as a misheard word of the lexicon."""
@@ -146,7 +146,7 @@ def pattern(phrases: list[str]) -> re.Pattern[str]:
 
 def _expression(phrase: str) -> str:
     grouped = re.sub(r"\((?!\?)", "(?:", phrase)
-    gapped = grouped.replace(" ... ", " (?:[a-z0-9]+ ){0,8}?")
+    gapped = grouped.replace(" ... ", " (?:[a-z0-9]+ ){0,12}?")
     return gapped.replace("*", "[a-z0-9]*").replace("#", _NUMBER)
 
 

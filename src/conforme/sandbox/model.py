@@ -6,7 +6,6 @@ A share of its answers can be refusals, a share of its control points can carry 
 recorded word for word, so that a reader of the counts can prove that none was kept.
 """
 
-import asyncio
 import hashlib
 import json
 import random
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from conforme.sandbox.auditor import audit_step
 from conforme.sandbox.chassis import Service, exchange_of
 from conforme.sandbox.fabrication import Fabrication, fabricate
+from conforme.sandbox.lexicon import lexicon
 from conforme.sandbox.openai_wire import Answer, Asked, Protocol, ProtocolError, asked_of, rendered, streamed
 from conforme.sandbox.prefix_cache import PrefixCache, tokens_in
 from conforme.sandbox.reading import fenced, spoken_turns
@@ -65,6 +65,7 @@ class ModelStandIn:
         self.planted: dict[str, Fabrication] = {}
         """Fabricated quotes that left in an answer, by their text."""
         self._cache = PrefixCache()
+        lexicon()  # Read now: the first question must not wait for it.
 
     def service(self, *, faults: FaultPlan | None = None, latency: Latency | None = None) -> Service:
         routes = [
@@ -111,9 +112,7 @@ class ModelStandIn:
         except ProtocolError as error:
             return _refused(400, str(error), None)
         exchange = exchange_of(request)
-        # Off the loop: a burst of long prompts must not hold up the other services that share it.
-        reply = await asyncio.to_thread(self._reply, asked, exchange)
-        answer = self._billed(asked, exchange, reply)
+        answer = self._billed(asked, exchange, self._reply(asked, exchange))
         if asked.stream:
             return Response(streamed(asked, answer), media_type="text/event-stream")
         return JSONResponse(rendered(asked, answer))
