@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
@@ -61,7 +62,14 @@ hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "conforme")
 
 
 def pytest_configure() -> None:
-    """Hides the developer's `.env` and exported settings."""
+    """Hides the developer's `.env` and exported settings; plain tracebacks, for pretty ones take seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
     Settings.model_config["env_file"] = None
     names = {str(field.validation_alias or name).lower() for name, field in Settings.model_fields.items()}
     for name in [name for name in os.environ if name.lower() in names]:

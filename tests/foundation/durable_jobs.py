@@ -1,14 +1,11 @@
-"""The jobs that the engine's tests run, here and in processes of their own; each tells what it does in a table.
-
-`python durable_jobs.py URL` is a replica: it works until SIGTERM. Settings come from the environment.
-"""
+"""The jobs that the engine's tests run, here and in processes of their own; each tells what it does in a table."""
 
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from multiprocessing.synchronize import Event
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -27,7 +24,7 @@ from conforme.foundation.durable import (
     Retry,
     Schedule,
 )
-from conforme.foundation.errors import External
+from conforme.foundation.errors import External, NotFound
 from conforme.foundation.resources import Resources
 from conforme.settings import Settings
 
@@ -51,7 +48,6 @@ class Work(BaseModel):
     steps: int = 1
     seconds: float = 0.0
     children: int = 0
-    lane: str = "children"
     fail: int = 0
     retry_after: float | None = None
 
@@ -132,6 +128,45 @@ async def leaky(context: JobContext, payload: Work) -> Any:
     await context.step("call", call)
 
 
+async def slow(context: JobContext, payload: Work) -> Any:
+    return await context.step("call", doing(context, "call", payload.seconds), timeout=0.1)
+
+
+async def shapeless(context: JobContext, payload: Work) -> Any:
+    return await context.step("call", lambda: asyncio.sleep(0, result={1, 2}))
+
+
+async def twice_named(context: JobContext, payload: Work) -> Any:
+    await context.step("call", lambda: asyncio.sleep(0))
+    await context.step("call", lambda: asyncio.sleep(0))
+
+
+async def side_by_side(context: JobContext, payload: Work) -> Any:
+    return await asyncio.gather(
+        context.step("one", lambda: asyncio.sleep(0.2)), context.step("two", lambda: asyncio.sleep(0.2))
+    )
+
+
+async def brittle(context: JobContext, payload: Work) -> Any:
+    """Fails when its number is odd."""
+
+    async def call() -> int:
+        if payload.steps % 2:
+            raise NotFound.of("thing", payload.steps)
+        return payload.steps
+
+    return await context.step("call", call)
+
+
+async def mixed(context: JobContext, payload: Work) -> Any:
+    """Children of which some fail."""
+    children = [
+        Child(job=BRITTLE, payload=Work(steps=n), id=f"{context.id}-{n}")
+        for n in reversed(range(payload.children))
+    ]
+    return [plain(outcome) for outcome in await context.children(children)]
+
+
 async def sleeper(context: JobContext, payload: Work) -> Any:
     await context.sleep(payload.seconds)
     await trace(context, "woke")
@@ -158,7 +193,16 @@ STUBBORN = Job("test.stubborn", PARENTS, stubborn)
 LEAKY = Job("test.leaky", PARENTS, leaky)
 SLEEPER = Job("test.sleeper", PARENTS, sleeper)
 HASTY = Job("test.hasty", PARENTS, hasty, deadline=timedelta(seconds=1))
-ALL = [CHILD, PARENT, CAPPED_JOB, KEYED_JOB, RATED_JOB, STUBBORN, LEAKY, SLEEPER, HASTY]
+SLOW = Job("test.slow", PARENTS, slow)
+SHAPELESS = Job("test.shapeless", PARENTS, shapeless)
+TWICE_NAMED = Job("test.twice-named", PARENTS, twice_named)
+SIDE_BY_SIDE = Job("test.side-by-side", PARENTS, side_by_side)
+BRITTLE = Job("test.brittle", CHILDREN, brittle)
+MIXED = Job("test.mixed", PARENTS, mixed)
+ALL = [
+    *(CHILD, PARENT, CAPPED_JOB, KEYED_JOB, RATED_JOB, STUBBORN, LEAKY, SLEEPER, HASTY),
+    *(SLOW, SHAPELESS, TWICE_NAMED, SIDE_BY_SIDE, BRITTLE, MIXED),
+]
 TICK = Schedule("test.tick", "* * * * * *", Lane("test-ticks"), tick)
 
 
@@ -168,19 +212,28 @@ def resources_of(settings: Settings, database: Database, durable: Durable) -> Re
     return Resources(settings=settings, database=database, durable=durable, outbound=nothing, model=nothing)
 
 
-async def replica(url: str, *, ticking: bool) -> None:
-    settings = Settings.model_validate({})
+async def replica(url: str, settings: Settings, *, ticking: bool, ready: Event) -> None:
     database = Database(url, pool_size=5)
     durable = Durable(settings, database, jobs=ALL, schedules=[TICK] if ticking else [])
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     await durable.start(resources_of(settings, database, durable))
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    ready.set()
+    orphaned = asyncio.create_task(end_with(os.getppid()))
     await stopping.wait()
     await durable.stop()
+    orphaned.cancel()
     await database.dispose()
 
 
-if __name__ == "__main__":
-    asyncio.run(replica(sys.argv[1], ticking="--ticking" in sys.argv))
+async def end_with(parent: int) -> None:
+    """Ends this process when the test run that started it is gone."""
+    while os.getppid() == parent:  # noqa: ASYNC110 -- nobody tells
+        await asyncio.sleep(0.5)
+    os._exit(1)
+
+
+def main(url: str, settings: dict[str, Any], ticking: bool, ready: Event) -> None:
+    """A replica that works until SIGTERM."""
+    Settings.model_config["env_file"] = None
+    asyncio.run(replica(url, Settings.model_validate(settings), ticking=ticking, ready=ready))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import structlog
 from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import DBAPIError
 
 from conforme.foundation import faults, job_rows
 from conforme.foundation.database import Database, WriteSession, async_url
@@ -46,6 +46,7 @@ from conforme.foundation.jobs import (
     lanes_of,
     schedule,
 )
+from conforme.foundation.outages import outlast
 from conforme.foundation.replicas import Duties, Replica
 from conforme.foundation.signals import INSTALL, Expectation, LaneClock, Signals
 from conforme.settings import Settings
@@ -96,6 +97,9 @@ ABANDON_SECONDS = 10.0
 EXECUTOR_THREADS = 16
 POOL_SIZE = 8
 
+WAITS = text(
+    "select exists (select from dbos.workflow_status where queue_name = :lane and status = 'ENQUEUED')"
+)
 SIGNALS_INSTALLED = text("select to_regproc('dbos.conforme_signal') is not null")
 
 
@@ -122,6 +126,16 @@ def engine_ready(url: str) -> bool:
 
 
 @dataclass(slots=True)
+class _Started:
+    """A job that was started here, until its end is heard of."""
+
+    lane: str
+    task: asyncio.Task[Any]
+    over: bool = False
+    """The body has ended by itself."""
+
+
+@dataclass(slots=True)
 class _LaneWorker:
     clock: LaneClock
     thread: threading.Thread = field(init=False)
@@ -140,7 +154,7 @@ class Durable:
     ) -> None:
         """`jobs` and `schedules` are what this process may run: all that were declared, by default."""
         self.settings = settings
-        self._database = database
+        self.database = database
         self._jobs = jobs
         self._schedules = schedules
         self._engine = _Engine(database.url)
@@ -149,10 +163,15 @@ class Durable:
         self._replica: Replica | None = None
         self._lanes: dict[str, _LaneWorker] = {}
         self._running: dict[asyncio.Task[Any], JobContext] = {}
-        self._ended_here: dict[str, str] = {}
+        self._started: dict[str, _Started] = {}
         self._draining = False
         self._libpq_url = database.url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._signals = Signals(self._libpq_url, on_queued=self._wake, on_ended=self._heard_end)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether this process may take work; one that only dispatches always may."""
+        return self._replica is None or self._replica.alive
 
     @property
     def resources(self) -> Resources:
@@ -234,7 +253,7 @@ class Durable:
 
     async def state(self, id: str) -> State | None:
         """Where a job stands; None when there is no such job (or it is kept no longer)."""
-        rows = await self._rows([id])
+        rows = await job_rows.read_rows(self.database.engine, [id])
         return rows[id].state if id in rows else None
 
     async def wait(self, id: str, timeout: float) -> Outcome:  # noqa: ASYNC109 -- the words of the port
@@ -250,7 +269,7 @@ class Durable:
 
     async def delete_ended(self, older_than_seconds: float, batch: int) -> int:
         """Forgets up to `batch` jobs that ended longer ago than that; returns how many."""
-        async with self._database.read() as session:
+        async with self.database.read() as session:
             ids = list(
                 (await session.scalars(job_rows.EXPIRED, {"age": older_than_seconds, "batch": batch})).all()
             )
@@ -263,17 +282,24 @@ class Durable:
     async def run_children(self, context: JobContext, children: Sequence[Child]) -> list[Outcome]:
         ids = [child.id for child in children]
         with self._signals.expecting(context.id, ids) as expectation:
-            async with self._database.engine.begin() as connection:
-                await self._still_ours(connection, context)
-                ordered = sorted(children, key=lambda child: child.id)
-                await connection.run_sync(partial(self._enqueue, ordered, until=context.until, delay=0))
-                await connection.execute(job_rows.ADOPT, {"parent": context.id, "ids": ids})
+            await outlast(partial(self._give_birth, context, children))
             context.at_rest = True
             try:
                 rows = await self._join(context, ids, expectation)
             finally:
                 context.at_rest = False
         return [rows[id].outcome() for id in ids]
+
+    async def _give_birth(self, context: JobContext, children: Sequence[Child]) -> None:
+        """In one transaction that holds the parent: it cannot be cancelled between, leaving children behind."""
+        ordered = sorted(children, key=lambda child: child.id)
+        async with self.database.engine.begin() as connection:
+            own = (await connection.execute(job_rows.HOLD, {"id": context.id})).one_or_none()
+            self._engine.check_owner(context.id, None if own is None else (own[0], own[1]))
+            await connection.run_sync(partial(self._enqueue, ordered, until=context.until, delay=0))
+            await connection.execute(
+                job_rows.ADOPT, {"parent": context.id, "ids": [child.id for child in children]}
+            )
 
     async def rest(self, context: JobContext, wake_at: float) -> None:
         context.at_rest = True
@@ -308,12 +334,8 @@ class Durable:
         self._engine.check_owner(context.id, None if own is None else (own.status, own.owner))
         return rows
 
-    async def _still_ours(self, connection: AsyncConnection, context: JobContext) -> None:
-        own = (await connection.execute(job_rows.HOLD, {"id": context.id})).one_or_none()
-        self._engine.check_owner(context.id, None if own is None else (own[0], own[1]))
-
     async def _rows(self, ids: list[str]) -> dict[str, JobRow]:
-        return await job_rows.read_rows(self._database.engine, ids)
+        return await outlast(partial(job_rows.read_rows, self.database.engine, ids))
 
     def _enqueue(
         self, children: Sequence[Child], connection: Connection, *, until: float | None, delay: float
@@ -355,7 +377,7 @@ class Durable:
     ) -> Any:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._running[task] = context
-        self._ended_here[context.id] = what.lane.name
+        self._started[context.id] = started = _Started(what.lane.name, task)
         task.add_done_callback(self._running.pop)
         with structlog.contextvars.bound_contextvars(job=what.name, job_id=context.id):
             try:
@@ -369,6 +391,8 @@ class Durable:
             except BaseException:  # the engine parks it until whoever holds it now has ended it
                 context.at_rest = True
                 raise
+            finally:
+                started.over = True
 
     async def _within_deadline(self, context: JobContext, body: Callable[[], Awaitable[Any]]) -> Any:
         left = None if context.until is None else context.until - time.time()
@@ -384,21 +408,27 @@ class Durable:
 
     async def _open(self, lane: Lane) -> None:
         limits = lane.limits(self.settings)
-        worker = _LaneWorker(LaneClock())
+        worker = _LaneWorker(LaneClock(partial(self._engine.is_waiting, lane.name)))
         queue = await self._engine.register(lane.name, limits, self.settings.worker_concurrency)
         worker.thread = self._engine.serve(queue, worker.clock)
         self._lanes[lane.name] = worker
-        worker.clock.wake()
+        worker.clock.work_queued()
 
     # Being told.
 
     def _wake(self, lane: str | None) -> None:
         for name in self._lanes if lane is None else (lane,):
             if name in self._lanes:
-                self._lanes[name].clock.wake()
+                self._lanes[name].clock.work_queued()
 
     def _heard_end(self, id: str) -> None:
-        self._wake(self._ended_here.pop(id, ""))
+        started = self._started.pop(id, None)
+        if started is None:
+            return
+        if not started.over:  # ended from outside: cancelled
+            started.task.cancel()
+        if started.lane in self._lanes:
+            self._lanes[started.lane].clock.place_freed()
 
     def _look(self, lanes: Sequence[str]) -> None:
         for lane in lanes:
@@ -498,6 +528,7 @@ class _Engine:
                 "run_migrations": False,
                 "max_executor_threads": EXECUTOR_THREADS,
                 "log_level": "WARNING",
+                "notification_coalesce_sec": 1.0,  # a feature we do not use, that would wake a thread a hundred times a second
             }
         )
         DBOS.listen_queues([])  # our own threads serve the lanes: see `serve`
@@ -612,6 +643,16 @@ class _Engine:
 
     async def delete(self, ids: list[str]) -> None:
         await asyncio.to_thread(self._outside().delete_workflows, ids)
+
+    def is_waiting(self, lane: str) -> bool:
+        """Whether anything is queued on a lane; True when the database does not answer."""
+        try:
+            with self._engine().connect() as connection:
+                return bool(
+                    connection.execution_options(isolation_level="AUTOCOMMIT").scalar(WAITS, {"lane": lane})
+                )
+        except DBAPIError:
+            return True
 
     def _open_keys(self, queue_name: str) -> list[str]:
         """Keys whose work may start now, of the most urgent priority only, oldest first."""

@@ -79,7 +79,9 @@ def running_server(
             yield url
             _forget_the_dead(folder)
     finally:
-        type(server)._instances.pop(folder, None)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001 -- a later start must register this process again
+        if server._count <= 0:  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+            # A later start must register this process again.
+            type(server)._instances.pop(folder, None)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
 
 
 def ensure_database(server_url: str, name: str) -> str:

@@ -13,6 +13,7 @@ import structlog
 from conforme.foundation import faults
 from conforme.foundation.errors import ConformeError
 from conforme.foundation.jobs import Child, Job, Outcome, Retry, Schedule, check_children
+from conforme.foundation.outages import outlast
 from conforme.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class JobContext:
 
         After a crash a remembered step is not called again. `timeout` seconds bound each attempt (`StepTimeout`).
         Raises what the last attempt raised when that is a `ConformeError`, else `StepFailed`; both the same after a
-        crash. Cancelling the job cancels the call in flight.
+        crash. Cancelling the job cancels the call in flight. While the database is away the call is made again until
+        it is back: that counts as no attempt.
         """
         if name in self._names:
             raise ValueError(f"job {self._job.name!r} has two steps named {name!r}")
@@ -151,7 +153,7 @@ async def _attempts(
     while True:
         try:
             async with asyncio.timeout(limit):
-                return await fn()
+                return await outlast(fn)
         except Exception as error:
             fault = faults.presentable(error)
             failed += 1

@@ -140,21 +140,27 @@ class Signals:
 class LaneClock:
     """The stop event that the engine's queue loop rests on between two looks at its lane, woken when there is work.
 
-    Each wake is followed by a second look a moment later: two replicas that look at the same instant can get in each
-    other's way, and a place freed by a job that has just ended may not be counted yet.
+    A look costs the database several statements. Where a look may be in vain (work has ended here; a moment has passed
+    since the last look, which another replica's may have disturbed) one cheap question comes first.
     """
 
     GATHER_SECONDS = 0.004
     ECHO_SECONDS = 0.15
 
-    def __init__(self) -> None:
+    def __init__(self, is_waiting: Callable[[], bool]) -> None:
+        self._is_waiting = is_waiting
+        """Whether any work waits on the lane."""
         self._woken = threading.Event()
         self._open = threading.Event()
         self._open.set()
+        self._queued = False
         self._stopped = False
-        self._echo = False
 
-    def wake(self) -> None:
+    def work_queued(self) -> None:
+        self._queued = True
+        self._woken.set()
+
+    def place_freed(self) -> None:
         self._woken.set()
 
     def pause(self) -> None:
@@ -163,7 +169,7 @@ class LaneClock:
 
     def resume(self) -> None:
         self._open.set()
-        self._woken.set()
+        self.work_queued()
 
     def stop(self) -> None:
         self._stopped = True
@@ -174,10 +180,16 @@ class LaneClock:
         return self._stopped
 
     def wait(self, timeout: float) -> bool:
-        """Rests until woken, or `timeout` seconds; True when the lane is closed for good."""
-        self._echo = self._woken.wait(self.ECHO_SECONDS if self._echo else timeout)
-        if self._echo and not self._stopped:
-            time.sleep(self.GATHER_SECONDS)  # what is queued together is taken together
-        self._woken.clear()
-        self._open.wait()
+        """Rests until there is work, or `timeout` seconds; True when the lane is closed for good."""
+        rest = self.ECHO_SECONDS
+        while self._woken.wait(rest) or rest == self.ECHO_SECONDS:
+            self._open.wait()
+            if self._stopped:
+                return True
+            time.sleep(self.GATHER_SECONDS)  # what is queued or ends together is seen together
+            self._woken.clear()
+            queued, self._queued = self._queued, False
+            if queued or self._is_waiting():
+                return False
+            rest = timeout
         return self._stopped
