@@ -32,8 +32,7 @@ class FicheCalls:
         self, session: queries.Session, actor: Actor, fiche_cache_id: int
     ) -> list[dict[str, Any]]:
         rows = await queries.of_fiche(session, actor, fiche_cache_id, also=(Recording.transcription_text,))
-        newest_first = sorted(reversed(rows), key=lambda row: row.start_time is None)
-        return [_stored(row) for row in newest_first]
+        return [_stored(row) for row in sorted(rows, key=_newest_first)]
 
     def shown(self, recordings: Sequence[GatewayRecording]) -> list[dict[str, Any]]:
         dated = [(start_of(call.start_time), call) for call in recordings]
@@ -46,6 +45,12 @@ class FicheCalls:
             of_fiche, visible_fiche_cache(actor, Recording.fiche_cache_id)
         )
         return RecordingFacts(*(await session.execute(query)).one())
+
+
+def _newest_first(row: Recording) -> tuple[bool, float, int]:
+    """Those without a time come last."""
+    started = row.start_time
+    return started is None, -started.timestamp() if started else 0.0, -row.id
 
 
 def _facts(call: GatewayRecording) -> CallFacts:

@@ -30,7 +30,9 @@ class Recording(Updated, Base):
         ),
         Index(None, "call_id"),
         Index(None, "recording_date"),
-        Index("ix_recordings_running", "updated_at", postgresql_where=text("transcription_state = 'running'")),
+        Index(
+            "ix_recordings_running", "updated_at", postgresql_where=text("transcription_state = 'running'")
+        ),
     )
 
     fiche_cache_id: Mapped[int] = mapped_column(ForeignKey("fiche_cache.id", ondelete="CASCADE"))

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, undefer
 
 from conforme.accounts.actor import Actor, Scope
-from conforme.fiches.models import FicheCache
+from conforme.fiches.models import NOT_FOUND, FicheCache
 from conforme.fiches.scope import visible
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.errors import Forbidden, NotFound
@@ -28,12 +28,17 @@ async def cached_fiche(session: Session, actor: Actor, fiche_id: str) -> int:
     """The cache id of a fiche the actor may see.
 
     Raises:
-        NotFound: nobody has fetched it; said only to those who see everything.
+        NotFound: nobody has fetched it, or the CRM denies it; said only to those who see everything.
         Forbidden: out of scope.
     """
-    row = (
-        await session.execute(select(FicheCache.id, visible(actor)).where(FicheCache.fiche_id == fiche_id))
-    ).one_or_none()
+    # The CRM's mere denial leaves a row too.
+    told = or_(
+        FicheCache.details_message.is_distinct_from(NOT_FOUND),
+        FicheCache.listed_at.is_not(None),
+        FicheCache.details_fetched_at.is_not(None),
+    )
+    query = select(FicheCache.id, visible(actor)).where(FicheCache.fiche_id == fiche_id, told)
+    row = (await session.execute(query)).one_or_none()
     if row is None and actor.scope is Scope.ALL:
         raise NotFound(f"Fiche {fiche_id} not found in cache")
     if row is None or not row[1]:

@@ -8,7 +8,8 @@ import time
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from conforme.fiches.workflows import FetchFiche, fetch_fiche
+from conforme.fiches.schemas import FetchFiche
+from conforme.fiches.workflows import fetch_fiche
 from conforme.foundation.database import now
 from conforme.foundation.durable import (
     Child,
@@ -44,6 +45,7 @@ PRIORITY_NAMES: Final[dict[Priority, PriorityName]] = {
 FICHE_NOT_FOUND: Final = "Fiche not found (404)"
 RUN_DEADLINE: Final = timedelta(hours=12)
 """A run waits for its recordings, and those for their turn at the provider: a day of sales may take hours."""
+UNKNOWN_FICHE: Final[dict[str, Any]] = {"not_found": True}
 LONGEST_CALL_ID: Final = 80
 ABANDONED_AFTER: Final = timedelta(minutes=1)
 
@@ -110,13 +112,15 @@ async def transcribe_fiche(ctx: JobContext, run: FicheRun) -> dict[str, Any]:
     why nothing was done. Raises `FicheNotFetched` when the CRM did not answer.
     """
     resources = ctx.resources
+    known = True
     if run.refresh:
         [fetched] = await ctx.children([_fetch(run)])
         if not fetched.ok:
             error = fetched.error or FicheNotFetched().message
             await ctx.step("give-up", lambda: _give_up(resources, run, error))
             raise FicheNotFetched(error)
-    plan = await ctx.step("plan", lambda: _plan(resources, run))
+        known = not fetched.value["not_found"]
+    plan = await ctx.step("plan", lambda: _plan(resources, run)) if known else UNKNOWN_FICHE
     if plan["not_found"]:
         return await ctx.step("give-up", lambda: _give_up(resources, run, FICHE_NOT_FOUND))
     todo = [RecordingRun.model_validate(each) for each in plan["todo"]]
@@ -224,7 +228,7 @@ async def _plan(resources: Resources, run: FicheRun) -> dict[str, Any]:
         try:
             cache_id = await recordings.cached_fiche(session, service.ACTOR, run.fiche_id)
         except NotFound:
-            return {"not_found": True}
+            return UNKNOWN_FICHE
         plan = await service.plan(session, run, cache_id, at=at)
     return {
         "not_found": False,
