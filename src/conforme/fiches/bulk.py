@@ -5,7 +5,7 @@ sections are written by one statement and read by one.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -52,11 +52,13 @@ async def replace_sections(
     )
 
 
-def recordset(name: str, table: FromClause, columns: Iterable[str]) -> TableValuedAlias:
-    """The rows of the JSON parameter `name`, typed like `columns` of a table."""
+def recordset(
+    name: str, table: FromClause, columns: Iterable[str], rows: Sequence[Row] | None = None
+) -> TableValuedAlias:
+    """The rows of the JSON parameter `name`, typed like `columns` of a table; given here or at execution."""
     typed = (column(each, table.c[each].type) for each in columns)
-    rows = func.json_to_recordset(bindparam(name, type_=JSON))
-    return rows.table_valued(*typed).render_derived(name=f"given_{name}", with_types=True)
+    given = func.json_to_recordset(bindparam(name, rows, JSON, required=rows is None))
+    return given.table_valued(*typed).render_derived(name=f"given_{name}", with_types=True)
 
 
 async def _numbered(session: WriteSession, fiche_cache_id: int, tables: Tables) -> dict[str, list[Row]]:

@@ -4,10 +4,9 @@ Columns are derived from the gateway's models, so that a field is named once. `N
 columns cannot say of an object is kept in the row's `extra` (`fiches.patch`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
 from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -107,12 +106,6 @@ class Node:
         """Its rows are pointed at by others."""
         return any(child.parent_key != ROOT_KEY for child in self.below)
 
-    @cached_property
-    def _nested(self) -> tuple[Path, ...]:
-        """Paths of nested objects, outermost first."""
-        paths = {column.path[:depth] for column in self.columns for depth in range(1, len(column.path))}
-        return tuple(sorted(paths, key=len))
-
     def items(self, value: Any) -> Iterator[Item]:
         """The objects of a section's value, in order."""
         match self.form:
@@ -172,19 +165,27 @@ class Node:
         return Item(row[self.key_column] if self.key_column else None, body)
 
     def _skeleton(self, row: Mapping[str, Any]) -> Json:
-        """The object as columns alone tell it."""
+        """The object as columns alone tell it, keys in the gateway's order."""
         body: Json = {}
         empty = {path for path in self.nullable if self._is_empty(path, row)}
-        for path in self._nested:
-            if not any(path[:depth] in empty for depth in range(1, len(path))):
-                place(body, path, None if path in empty else {})
         for column in self.columns:
-            if not any(column.path[:depth] in empty for depth in range(1, len(column.path))):
-                place(body, column.path, row[column.name])
+            _settle(body, column.path, row[column.name], empty)
         return body
 
     def _is_empty(self, path: Path, row: Mapping[str, Any]) -> bool:
         return all(row[column.name] is None for column in self.columns if column.path[: len(path)] == path)
+
+
+def _settle(body: Json, path: Path, value: Any, empty: Collection[Path]) -> None:
+    """Puts a value at a path, making the objects on the way; one that is empty is null."""
+    for depth in range(1, len(path)):
+        way = path[:depth]
+        if way in empty:
+            place(body, way, None)
+            return
+        if reach(body, way) is None:
+            place(body, way, {})
+    place(body, path, value)
 
 
 def _held(column: Column, body: Json) -> Any:

@@ -166,7 +166,7 @@ _CATEGORIES = Node(
     key_column="category_key",
     derived=_subcategories_format,
     derived_columns=_text("subcategories_format"),
-    below=(_CATEGORY_NOTE_REFS, _CATEGORY_ITEMS, _SUBCATEGORIES),
+    below=(_CATEGORY_NOTE_REFS, _SUBCATEGORIES, _CATEGORY_ITEMS),
 )
 _NOTES = Node(
     table=f"{_DEVIS}_notes",

@@ -185,7 +185,7 @@ async def write_summaries(
     lines = [told_last[fiche_id] for fiche_id in sorted(told_last)]
     if not lines:
         return 0
-    given = bulk.recordset("lines", FicheCache.__table__, _SUMMARY_COLUMNS)
+    given = bulk.recordset("lines", FicheCache.__table__, _SUMMARY_COLUMNS, lines)
     told = {
         **{name: given.c[name] for name in _SUMMARY_COLUMNS},
         "sales_date": literal(sales_date.isoformat()),
@@ -198,7 +198,7 @@ async def write_summaries(
     upsert = statement.on_conflict_do_update(
         index_elements=[FicheCache.fiche_id], set_=_summary_update(statement.excluded, with_recordings)
     )
-    await session.execute(upsert, {"lines": lines})
+    await session.execute(upsert)
     await _patch_cle(session, lines)
     return len(lines)
 
@@ -247,7 +247,7 @@ def _summary_update(told: Any, with_recordings: bool) -> dict[str, Any]:
 async def _patch_cle(session: WriteSession, lines: Sequence[dict[str, Any]]) -> None:
     """A listing's newer key of a fiche also goes into its details."""
     keys = [{"fiche_id": line["fiche_id"], "cle": line["cle"]} for line in lines if line["cle"]]
-    given = bulk.recordset("keys", FicheCache.__table__, ("fiche_id", "cle"))
+    given = bulk.recordset("keys", FicheCache.__table__, ("fiche_id", "cle"), keys)
     patch = (
         update(information)
         .values(cle=given.c.cle)
@@ -257,7 +257,7 @@ async def _patch_cle(session: WriteSession, lines: Sequence[dict[str, Any]]) -> 
             information.c.cle.is_distinct_from(given.c.cle),
         )
     )
-    await session.execute(patch, {"keys": keys})
+    await session.execute(patch)
 
 
 @dataclass(frozen=True, slots=True)

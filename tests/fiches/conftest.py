@@ -1,0 +1,65 @@
+"""A room of fiches at work: its neighbours connected, a simulated CRM, and a count of what it asks the database."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from fiche_room import DAY, Crm
+
+from conforme.accounts.actor import Actor
+from conforme.fiches.ports import Ports, Session, connect
+from conforme.fiches.schemas import AuditStatus, TranscriptionStatus
+from conforme.foundation.database import Database
+from conforme.foundation.durable import Durable
+from conforme.foundation.llm import model_from
+from conforme.foundation.outbound import Outbound
+from conforme.foundation.resources import Resources
+from conforme.recordings.fiche_calls import FicheCalls
+from conforme.sandbox.chassis import Service
+from conforme.sandbox.corpus import load_corpus
+from conforme.sandbox.crm import DEFAULT_BEARER, crm_app
+from conforme.sandbox.population import Population
+from conforme.settings import Settings
+
+
+async def _transcription(session: Session, actor: Actor, fiche_cache_id: int) -> TranscriptionStatus:
+    assert fiche_cache_id > 0
+    return TranscriptionStatus(total=2, transcribed=1, pending=1, percentage=50.0)
+
+
+async def _audit(session: Session, actor: Actor, fiche_id: str) -> AuditStatus:
+    assert fiche_id.isdigit()
+    return AuditStatus()
+
+
+@pytest.fixture(autouse=True)
+def _neighbours() -> None:
+    connect(Ports(FicheCalls(), transcription_status=_transcription, audit_status=_audit))
+
+
+@pytest.fixture
+async def crm() -> AsyncGenerator[Crm]:
+    app = crm_app(Population(load_corpus(), sales_per_day=4))
+    async with Service("crm", app) as service:
+        gateway = app.state.gateway
+        yield Crm(service, gateway, [sale.fiche_id for sale in gateway.population.sales(DAY)])
+
+
+@pytest.fixture
+async def resources(database: Database, crm: Crm) -> AsyncGenerator[Resources]:
+    """What a process has; its engine dispatches jobs and does not run them."""
+    settings = Settings.model_validate(
+        {
+            "fiche_api_base_url": crm.service.url,
+            "fiche_api_auth_token": DEFAULT_BEARER,
+            "openai_api_key": "unused",
+        }
+    )
+    outbound = Outbound(settings)
+    yield Resources(
+        settings=settings,
+        database=database,
+        durable=Durable(settings, database),
+        outbound=outbound,
+        model=model_from(settings, outbound),
+    )
+    await outbound.aclose()
