@@ -184,10 +184,10 @@ class LaneClock:
         rest = self.ECHO_SECONDS
         while self._woken.wait(rest) or rest == self.ECHO_SECONDS:
             self._open.wait()
-            if self._stopped:
-                return True
             time.sleep(self.GATHER_SECONDS)  # what is queued or ends together is seen together
             self._woken.clear()
+            if self._stopped:  # asked after the clearing, which could have swallowed the call of `stop`
+                return True
             queued, self._queued = self._queued, False
             if queued or self._is_waiting():
                 return False
