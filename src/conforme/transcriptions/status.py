@@ -15,9 +15,7 @@ async def transcription_status(session: Session, actor: Actor, fiche_cache_id: i
         func.count(),
         func.count().filter(Recording.has_transcription),
         func.max(Recording.transcribed_at),
-    ).where(
-        Recording.fiche_cache_id == fiche_cache_id, visible_fiche_cache(actor, Recording.fiche_cache_id)
-    )
+    ).where(Recording.fiche_cache_id == fiche_cache_id, visible_fiche_cache(actor, Recording.fiche_cache_id))
     total, transcribed, last = (await session.execute(query)).one()
     return TranscriptionStatus(
         total=total,

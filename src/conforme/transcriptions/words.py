@@ -7,7 +7,6 @@ turns, the unit stored and shown (spec/audits §4). Nothing here is invented: wh
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite
 from typing import Any, Final
 
 UNKNOWN_SPEAKER: Final = "unknown"
@@ -76,9 +75,8 @@ def seconds(value: object) -> float | None:
     """A time in seconds, or `None` when the value is not a plausible one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if not isfinite(value) or not 0 <= value <= LONGEST_RECORDING_SECONDS:
-        return None
-    return float(value)
+    # A comparison, unlike `isfinite`, also takes whole numbers too large for a float.
+    return float(value) if 0 <= value <= LONGEST_RECORDING_SECONDS else None
 
 
 def word(text: str, start: object = None, end: object = None, speaker: str | None = None) -> Word | None:
