@@ -223,7 +223,7 @@ def _reason(error: Exception, key_setting: str) -> str:
         return "cannot be asked in this way"
     if isinstance(error, (ModelAPIError, httpx2.HTTPError)):
         return "timed out" if "Timeout" in type(error).__name__ else "no answer"
-    return "answer not understood"
+    return f"answer not understood ({type(error).__name__})"
 
 
 @lru_cache(maxsize=64)
