@@ -70,12 +70,32 @@ def load_settings() -> "Settings":
         _fail("invalid settings\n  " + "\n  ".join(lines), code=2)
 
 
-def _configured() -> "Settings":
+def _configured(**instead: str) -> "Settings":
+    """The configuration, with logging set up by it; `instead` replaces what the environment leaves at its default."""
     from conforme.foundation.logging import configure_logging
 
     settings = load_settings()
+    chosen = {name: value for name, value in instead.items() if name not in settings.model_fields_set}
+    settings = settings.model_copy(update=chosen)
     configure_logging(settings)
     return settings
+
+
+@app.command()
+def demo(
+    fiches: Annotated[int, typer.Option(help="Sales to audit.", min=1, max=200)] = 6,
+    once: Annotated[bool, typer.Option("--once", help="End after the report instead of serving on.")] = False,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")] = None,
+    fault_rate: Annotated[
+        float, typer.Option(help="Share of provider calls that fail.", min=0, max=0.9)
+    ] = 0.0,
+) -> None:
+    """Audit a day of invented sales on this machine, then serve the result."""
+    from conforme.demo import DemoOptions, run
+
+    raise typer.Exit(
+        run(DemoOptions(fiches, once=once, json_file=json, fault_rate=fault_rate), _configured(log_level="warning"))
+    )
 
 
 @app.command()
@@ -101,7 +121,7 @@ def serve(
 
 @app.command()
 def audit(
-    paths: Annotated[list[Path], typer.Argument(help="Audio, transcripts, or folders of them.", exists=True)],
+    paths: Annotated[list[Path], typer.Argument(help="Audio, transcripts, or folders of them.")],
     config: Annotated[str | None, typer.Option(help="YAML or JSON file, or a shipped configuration.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask (OPENAI_MODEL_AUDIT).")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -110,7 +130,11 @@ def audit(
         bool, typer.Option("--sandbox", help="Use the rule-based stand-in; needs no key.")
     ] = False,
 ) -> None:
-    """Audit calls out of files, without CRM or database."""
+    """Audit calls out of files, without CRM or database.
+
+    Exits 0 when every call was audited to the end, 1 when a file was skipped or a step not analysed, 2 when nothing
+    could be done.
+    """
     from conforme.file_audit import Options, run
 
     options = Options(tuple(paths), config, model, as_json=json, html=html, sandbox=sandbox)

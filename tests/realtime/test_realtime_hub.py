@@ -99,7 +99,16 @@ async def test_the_follower_rests_when_nobody_listens(database: Database, hub: H
     async with hub.subscribe(frozenset({CHANNEL})):
         assert hub.clients == 1
     assert hub.clients == 0
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "follow the event log"]
+    async with asyncio.timeout(PATIENCE):
+        while [task for task in asyncio.all_tasks() if "follow" in task.get_name()]:
+            await asyncio.sleep(0)
+
+
+async def test_a_listener_that_comes_while_the_follower_ends_is_served(database: Database, hub: Hub) -> None:
+    for number in range(5):
+        async with hub.subscribe(frozenset({CHANNEL})) as (subscription, _):
+            await write(database, number)
+            assert await received(subscription, 1) == [number]
 
 
 def test_a_listener_that_does_not_read_is_told_to_come_back() -> None:

@@ -95,6 +95,7 @@ class AuditItem(Wire):
 
     id: WireId
     tracking_id: str
+    fiche_id: str
     fiche_cache_id: WireId | None
     audit_config_id: WireId
     automation_schedule_id: WireId | None

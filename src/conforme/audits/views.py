@@ -122,6 +122,7 @@ def _point(point: ControlPointRow, citations: list[CitationRow]) -> dict[str, An
 
 _CITATION_FIELDS = (
     "texte",
+    "claimed",
     "minutage",
     "minutage_secondes",
     "speaker",

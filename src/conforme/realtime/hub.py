@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 import structlog
+from psycopg import sql
+from sqlalchemy.exc import SQLAlchemyError
 
 from conforme.foundation import events
 from conforme.foundation.database import Database
@@ -29,6 +31,8 @@ GAP_POLL_SECONDS = 0.02
 GATHER_SECONDS = 0.01
 TAIL_BATCH = 500
 QUEUE_LIMIT = 2000
+RECONNECT_SECONDS = 1.0
+LISTEN = sql.SQL("listen {}").format(sql.Identifier(events.NOTIFY_CHANNEL))
 
 
 @dataclass(eq=False)
@@ -86,6 +90,10 @@ class Hub:
         self._follower: asyncio.Task[None] | None = None
         self._prefix: SettledPrefix | None = None
         self._ready = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._one_at_a_time = asyncio.Lock()
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def clients(self) -> int:
@@ -101,7 +109,7 @@ class Hub:
         subscription = Subscription(channels)
         self._count += 1
         try:
-            self._start()
+            await self._start()
             await self._ready.wait()
             for channel in channels:
                 self._by_channel.setdefault(channel, set()).add(subscription)
@@ -110,7 +118,8 @@ class Hub:
             self._forget(subscription)
             self._count -= 1
             if self._count == 0:
-                await self.stop()
+                # A client that went away takes its task with it: whoever ends the follower must not be that task.
+                self._ending = asyncio.create_task(self._end_when_idle(), name="end the follower")
 
     def _forget(self, subscription: Subscription) -> None:
         for channel in subscription.channels:
@@ -119,61 +128,84 @@ class Hub:
             if not listeners:
                 self._by_channel.pop(channel, None)
 
-    def _start(self) -> None:
-        if self._follower is None or self._follower.done():
-            self._ready = asyncio.Event()
-            self._follower = asyncio.create_task(self._follow(), name="follow the event log")
+    async def _start(self) -> None:
+        async with self._one_at_a_time:
+            if self._follower is None:
+                self._ready, self._wake, self._stopping = asyncio.Event(), asyncio.Event(), False
+                self._follower = asyncio.create_task(self._follow(), name="follow the event log")
+
+    async def _end_when_idle(self) -> None:
+        if self._count == 0:
+            await self.stop()
 
     async def stop(self) -> None:
-        follower, self._follower = self._follower, None
-        if follower is not None:
-            follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await follower
-        self._prefix = None
+        """Lets the follower end by itself: a query that is cut off would cost its connection."""
+        async with self._one_at_a_time:
+            if self._follower is not None:
+                self._stopping = True
+                self._wake.set()
+                await self._follower
+                self._follower = None
 
     async def _follow(self) -> None:
-        """Follows for ever; a lost connection is made again and the log read on from where it stood."""
-        while True:
+        """Follows until told to stop; a lost connection is made again and the log read on from where it stood."""
+        prefix: SettledPrefix | None = None
+        while not self._stopping:
             try:
                 async with await self._listen() as connection:
-                    await self._settle_start()
+                    prefix = prefix or await self._settled_start()
+                    self._prefix = prefix
                     self._ready.set()
-                    while True:
-                        await self._drain()
-                        await self._notified(connection)
-            except (psycopg.Error, OSError) as error:
+                    await self._listen_on(connection, prefix)
+            except (psycopg.Error, SQLAlchemyError, OSError) as error:
                 log.warning("event log connection lost", error=type(error).__name__)
-            except Exception:
-                log.exception("event log follower failed")
-            await asyncio.sleep(1)
+                await self._rest(RECONNECT_SECONDS)
+        self._prefix = None
 
     async def _listen(self) -> psycopg.AsyncConnection:
         url = self._database.url.replace("postgresql+psycopg://", "postgresql://")
         connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
-        await connection.execute(f"listen {events.NOTIFY_CHANNEL}")  # pyright: ignore[reportArgumentType] -- a constant
+        await connection.execute(LISTEN)
         return connection
 
-    async def _settle_start(self) -> None:
+    async def _listen_on(self, connection: psycopg.AsyncConnection, prefix: SettledPrefix) -> None:
+        """Reads the log whenever the connection has something to say, and at the latest after the poll."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(connection.fileno(), self._wake.set)
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                async for _ in connection.notifies(timeout=0):
+                    pass
+                await self._drain(prefix)
+                await self._rest(POLL_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)
+        finally:
+            loop.remove_reader(connection.fileno())
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _settled_start(self) -> SettledPrefix:
         """Begins behind everything that may still be committing."""
-        if self._prefix is not None:
-            return
         async with self._database.read() as session:
             first = await events.horizon(session)
         current = first
-        while current.xmin < first.xmax:
+        while current.xmin < first.xmax and not self._stopping:
             await asyncio.sleep(GAP_POLL_SECONDS)
             async with self._database.read() as session:
                 current = await events.horizon(session)
-        self._prefix = SettledPrefix(first.last_id)
+        return SettledPrefix(first.last_id)
 
-    async def _drain(self) -> None:
-        assert self._prefix is not None  # noqa: S101 -- set before the loop begins
-        while True:
+    async def _drain(self, prefix: SettledPrefix) -> None:
+        """Delivers what is settled, and waits out the gaps."""
+        while not self._stopping:
             async with self._database.read() as session:
                 seen = await events.horizon(session)
-                pending = await events.after(session, self._prefix.settled, limit=TAIL_BATCH)
-            admitted = self._prefix.admit(pending, seen.xmin, seen.xmax)
+                pending = await events.after(session, prefix.settled, limit=TAIL_BATCH)
+            admitted = prefix.admit(pending, seen.xmin, seen.xmax)
             for event in admitted:
                 for subscription in self._listeners(event):
                     subscription.offer(event)
@@ -187,10 +219,3 @@ class Hub:
         for channel in event.channels:
             found |= self._by_channel.get(channel, set())
         return iter(found)
-
-    async def _notified(self, connection: psycopg.AsyncConnection) -> None:
-        """Waits for a notification or for the poll, and takes what else has come in meanwhile with it."""
-        async for _ in connection.notifies(timeout=POLL_SECONDS, stop_after=1):
-            await asyncio.sleep(GATHER_SECONDS)
-        async for _ in connection.notifies(timeout=0):
-            pass
