@@ -125,6 +125,12 @@ def engine_ready(url: str) -> bool:
         engine.dispose()
 
 
+def _declared_schedules() -> list[Schedule]:
+    from conforme.foundation import retention  # it declares its own, and needs this module
+
+    return list({**SCHEDULES, retention.retention.name: retention.retention}.values())
+
+
 @dataclass(slots=True)
 class _Started:
     """A job that was started here, until its end is heard of."""
@@ -190,7 +196,7 @@ class Durable:
         if not works:
             return
         jobs = list(JOBS.values()) if self._jobs is None else list(self._jobs)
-        schedules = list(SCHEDULES.values()) if self._schedules is None else list(self._schedules)
+        schedules = _declared_schedules() if self._schedules is None else list(self._schedules)
         lanes = lanes_of(jobs, schedules)
         self._replica = Replica(
             self._libpq_url,
@@ -323,9 +329,11 @@ class Durable:
     async def _join(self, context: JobContext, ids: list[str], expectation: Expectation) -> dict[str, JobRow]:
         while True:
             rows = await self._rows_of(context, ids)
-            expectation.pending.intersection_update(id for id, row in rows.items() if not row.ended)
-            if not expectation.pending and all(id in rows for id in ids):
+            # Rows may be older than a word heard while they were read: only rows say that a child has ended.
+            waiting = {id for id in ids if id not in rows or not rows[id].ended}
+            if not waiting:
                 return rows
+            expectation.pending.intersection_update(waiting)
             await expectation.wait(LOOK_SECONDS)
 
     async def _rows_of(self, context: JobContext, ids: list[str]) -> dict[str, JobRow]:
