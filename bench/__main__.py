@@ -1,0 +1,22 @@
+"""Runs the named sections of the bench, or all of them: `python -m bench evidence`."""
+
+import sys
+from importlib import import_module
+
+SECTIONS = ("evidence",)
+"""Each is a module of this package with a `main()` that prints its figures."""
+
+
+def main(names: list[str]) -> int:
+    unknown = sorted(set(names) - set(SECTIONS))
+    if unknown:
+        print(f"unknown section: {', '.join(unknown)}; there are: {', '.join(SECTIONS)}", file=sys.stderr)
+        return 2
+    for name in names or SECTIONS:
+        print(f"\n{name}\n{'-' * len(name)}")
+        import_module(f"bench.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
