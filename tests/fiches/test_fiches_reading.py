@@ -1,0 +1,238 @@
+"""Fiches over HTTP, against a simulated CRM."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from fiche_room import DAY, Crm, details_of, fiche_id_of, found, fresh, informed, listing, shown, stored
+from sqlalchemy import text
+
+from conforme.accounts.actor import Actor, Scope
+from conforme.accounts.auth import current_actor
+from conforme.fiches import store
+from conforme.fiches.routes import router
+from conforme.foundation.database import Database, now
+from conforme.foundation.resources import Resources
+from conforme.foundation.web import install_error_handlers
+from conforme.sandbox.weather import FaultPlan
+
+TEAM = Actor("user:1", Scope.GROUP, groupes=frozenset({"EQUIPE R1"}))
+STRANGER = Actor("user:2", Scope.GROUP, groupes=frozenset({"AILLEURS"}))
+
+
+class Caller:
+    """Asks the routes as one actor."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+        self.actor = Actor.system("test")
+
+    async def get(self, path: str, **query: Any) -> httpx2.Response:
+        return await self._client.get(f"/api/fiches/{path}", params=query)
+
+    async def fiche(self, fiche_id: str, **query: Any) -> dict[str, Any]:
+        answer = await self.get(fiche_id, **query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture
+async def caller(resources: Resources) -> AsyncGenerator[Caller]:
+    app = FastAPI()
+    app.state.resources = resources
+    app.include_router(router)
+    install_error_handlers(app)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
+        caller = Caller(client)
+        app.dependency_overrides[current_actor] = lambda: caller.actor
+        yield caller
+
+
+@pytest.fixture
+def fiche_id(crm: Crm) -> str:
+    return crm.fiche_ids[0]
+
+
+def refusal(answer: httpx2.Response) -> tuple[int, str, str]:
+    body = answer.json()
+    assert body["success"] is False
+    return answer.status_code, body["code"], body["error"]
+
+
+async def test_a_fiche_is_fetched_once_and_then_read_in_the_same_shape(
+    caller: Caller, crm: Crm, fiche_id: str
+) -> None:
+    first = await caller.fiche(fiche_id)
+    assert (first["success"], first["information"]["fiche_id"]) == (True, fiche_id)
+    assert "mail_devis" not in first
+    assert await caller.fiche(fiche_id) == first
+    assert crm.asked == 1
+    assert list(first["recordings"][0]) == [
+        *("call_id", "recording_url", "direction", "answered", "start_time", "duration_seconds"),
+        *("from_number", "to_number", "transcription", "parsed"),
+    ]
+    starts = [call["start_time"] for call in first["recordings"]]
+    assert starts == sorted(starts, reverse=True)
+
+
+async def test_the_quote_mail_is_fetched_when_first_asked_for(
+    caller: Caller, crm: Crm, fiche_id: str
+) -> None:
+    await caller.fiche(fiche_id)
+    with_mail = await caller.fiche(fiche_id, include_mail_devis="true")
+    assert "mail_devis" in with_mail
+    assert await caller.fiche(fiche_id, include_mail_devis="true") == with_mail
+    assert crm.asked == 2
+
+
+async def test_a_refresh_always_asks_the_crm_and_keeps_the_day_of_sale(
+    caller: Caller, crm: Crm, database: Database, fiche_id: str
+) -> None:
+    await caller.fiche(fiche_id)
+    async with database.write() as session:
+        await session.execute(text("update fiche_cache set sales_date = '2026-11-01'"))
+    await caller.fiche(fiche_id, refresh="true")
+    assert crm.asked == 2
+    assert (await found(database, fiche_id)).row.sales_date == "2026-11-01"
+
+
+async def test_readers_of_one_fiche_make_one_fetch(caller: Caller, crm: Crm, fiche_id: str) -> None:
+    answers = await asyncio.gather(*(caller.fiche(fiche_id) for _ in range(6)))
+    assert all(answer == answers[0] for answer in answers)
+    assert crm.asked == 1
+
+
+async def test_readers_ask_the_crm_for_no_more_than_so_many_at_once(caller: Caller, crm: Crm) -> None:
+    await asyncio.gather(*(caller.fiche(each) for each in crm.fiche_ids))
+    assert crm.service.counts()["peak_in_flight"] <= 3
+
+
+async def test_an_unknown_fiche_is_404_and_asked_for_once_while_the_denial_lives(
+    caller: Caller, crm: Crm, fiche_id: str
+) -> None:
+    crm.gateway.faults.unsuccessful = frozenset({fiche_id})
+    for _ in range(2):
+        assert refusal(await caller.get(fiche_id)) == (404, "NOT_FOUND", f"Fiche {fiche_id} not found")
+    assert crm.asked == 1
+    assert refusal(await caller.get(f"{fiche_id}/cache")) == (404, "NOT_FOUND", "Fiche not cached")
+    status = await caller.get(f"{fiche_id}/status")
+    assert refusal(status) == (404, "NOT_FOUND", "Fiche not found in database")
+    assert "message" in status.json()
+
+
+async def test_a_gateway_that_is_down_is_502_in_our_own_words(
+    caller: Caller, crm: Crm, fiche_id: str
+) -> None:
+    crm.gateway.token = "changed"
+    answer = await caller.get(fiche_id)
+    assert refusal(answer) == (
+        502,
+        "EXTERNAL_API_ERROR",
+        f"Failed to fetch fiche details for {fiche_id}: status=401",
+    )
+
+
+async def test_an_expired_fiche_is_served_stale_while_the_crm_is_away_but_a_listed_one_is_not(
+    caller: Caller, crm: Crm, database: Database, fiche_id: str
+) -> None:
+    served = await caller.fiche(fiche_id)
+    async with database.write() as session:
+        await session.execute(text("update fiche_cache set expires_at = now() - interval '1 hour'"))
+        day = fresh(at=now())
+        await store.write_summaries(session, listing(), day, sales_date=DAY, with_recordings=True)
+    crm.gateway.token = "changed"
+    assert await caller.fiche(fiche_id) == served
+    assert (await caller.get(crm.fiche_ids[1])).status_code == 502
+    assert (await caller.get(fiche_id, refresh="true")).status_code == 502
+
+
+async def test_known_calls_outweigh_a_denial(
+    caller: Caller, crm: Crm, database: Database, fiche_id: str
+) -> None:
+    await caller.fiche(fiche_id)
+    crm.gateway.faults.unsuccessful = frozenset({fiche_id})
+    assert (await caller.get(fiche_id, refresh="true")).status_code == 404
+    assert not (await found(database, fiche_id)).facts.not_found
+    assert (await caller.get(fiche_id)).status_code == 200
+
+
+async def test_a_fiche_that_cannot_be_stored_is_shown_all_the_same(
+    caller: Caller, database: Database, fiche_id: str
+) -> None:
+    async with database.write() as session:
+        await session.execute(
+            text("alter table fiche_cache_prospects add constraint broken check (false) not valid")
+        )
+    try:
+        shown_anyway = await caller.fiche(fiche_id)
+        assert (await caller.get(fiche_id, refresh="true")).status_code == 500
+    finally:
+        async with database.write() as session:
+            await session.execute(text("alter table fiche_cache_prospects drop constraint broken"))
+    assert await caller.fiche(fiche_id) == shown_anyway
+
+
+async def test_scope_decides_who_reads_a_fiche(caller: Caller, database: Database) -> None:
+    details = informed(details_of(), groupe="EQUIPE R1")
+    fiche_id = fiche_id_of(details)
+    await stored(database, details, fresh(at=now()))
+    caller.actor = TEAM
+    assert await caller.fiche(fiche_id) == await shown(database, fiche_id)
+    assert (await caller.get(f"{fiche_id}/cache")).status_code == 200
+    caller.actor = STRANGER
+    assert refusal(await caller.get(fiche_id)) == (403, "AUTHORIZATION_ERROR", "Forbidden")
+    assert refusal(await caller.get(f"{fiche_id}/cache")) == (403, "AUTHORIZATION_ERROR", "Forbidden")
+    status = await caller.get(f"{fiche_id}/status")
+    assert refusal(status) == (404, "NOT_FOUND", "Fiche not found in database")
+    assert "message" not in status.json()
+
+
+async def test_whose_a_fiche_is_decides_also_when_it_was_never_fetched(caller: Caller, fiche_id: str) -> None:
+    caller.actor = STRANGER
+    assert (await caller.get(fiche_id)).status_code == 403
+
+
+async def test_the_cache_entry_and_the_status_have_their_shapes(
+    caller: Caller, database: Database, fiche_id: str
+) -> None:
+    read = await caller.fiche(fiche_id)
+    row = (await found(database, fiche_id)).row
+    entry = (await caller.get(f"{fiche_id}/cache")).json()
+    assert entry["success"] is True
+    assert entry["data"] | {"fetchedAt": None, "expiresAt": None} == {
+        "ficheId": fiche_id,
+        "groupe": read["information"]["groupe"],
+        "prospectNom": read["prospect"]["nom"],
+        "prospectPrenom": read["prospect"]["prenom"],
+        "recordingsCount": len(read["recordings"]),
+        "fetchedAt": None,
+        "expiresAt": None,
+    }
+    assert row.expires_at - row.fetched_at == timedelta(hours=240)
+    status = (await caller.get(f"{fiche_id}/status")).json()
+    assert status["data"]["hasData"] is True
+    assert status["data"]["transcription"]["percentage"] == 50
+    assert status["data"]["audit"]["latestAudit"] is None
+
+
+@pytest.mark.parametrize("path", ["abc", "1a", "-1", "9" * 41, "abc/cache", "1 2/status"])
+async def test_what_is_not_a_number_is_no_route(caller: Caller, path: str) -> None:
+    status, code, _ = refusal(await caller.get(path))
+    assert (status, code) == (404, "NOT_FOUND")
+
+
+async def test_a_flag_that_is_none_is_refused(caller: Caller, fiche_id: str) -> None:
+    assert (await caller.get(fiche_id, refresh="perhaps")).status_code == 400
+
+
+async def test_a_busy_gateway_is_asked_again(caller: Caller, crm: Crm, fiche_id: str) -> None:
+    crm.gateway.faults.spurious_not_found = 1.0
+    await caller.fiche(fiche_id)
+    assert crm.asked == 2
+    crm.service.faults = FaultPlan(down=True)
+    assert (await caller.get(fiche_id, refresh="true")).status_code == 502
+    assert crm.asked == 5
