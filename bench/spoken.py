@@ -1,7 +1,7 @@
-"""Seeded material for judging evidence: French sales calls, true quotes heard badly, and quotes nobody said.
+"""Seeded material for judging evidence: French sales calls, true quotes, and true quotes badly heard.
 
 Everything draws from a `random.Random`, so that a seed names a case. Noise touches at most the share of words it
-is given and never a negation or a number; tampering changes exactly what a quote may not change.
+is given, and never a negation, a number or a date.
 """
 
 import random
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from conforme.audits import numerals
-from conforme.audits.lexicon import NEGATIONS, Kind, kind, misheard, same_sound
+from conforme.audits.lexicon import Kind, kind
 from conforme.audits.normalise import Unit, tokens, units
 from conforme.audits.timeline import Call, Timeline, build
 from conforme.audits.verdicts import CitationClaim
@@ -115,8 +115,133 @@ class Fiche:
     def texts(self, recording: int) -> list[str]:
         return [word.text for word in self.timeline.recordings[recording].words]
 
-    def forgery(fiche: Fiche, tamper: Tamper, dice: random.Random) -> CitationClaim | None:
-    """A claim that nobody said, or `None` when this draw offered nothing to tamper with."""
-    quoted = true_quote(fiche, dice)
-    text = tamper(fiche, quoted, dice)
-    return quoted.claim(text) if text is not None and not fiche.was_said(text) else None
+    def was_said(self, text: str) -> bool:
+        """Whether the text is heard somewhere, fillers and false starts aside: then it is no fabrication."""
+        wanted = _gist(units(text.split()))
+        return any(wanted in gist for gist in self._gists)
+
+
+def fiche(dice: random.Random, calls: int = 2, words: int = 600) -> Fiche:
+    return Fiche(build(call(dice, words, f"call-{number}") for number in range(calls)))
+
+
+def _cuts(spoken: Sequence[Unit]) -> list[int]:
+    """Word boundaries that no number, amount or identifier spans."""
+    inside = {index for unit in spoken for index in range(unit.first + 1, unit.last + 1)}
+    measured = {
+        after.first
+        for before, after in pairwise(spoken)
+        if Kind.NUMBER in {kind(before.key), kind(after.key)} or after.key in {"euro", "pourcent"}
+    }
+    return sorted({unit.first for unit in spoken} - inside - measured)
+
+
+def _gist(spoken: Sequence[Unit]) -> str:
+    """The units without fillers and immediate repetitions."""
+    keys = [unit.key for unit in spoken if kind(unit.key) is not Kind.FILLER]
+    return f" {' '.join(key for key, _ in groupby(keys))} "
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """Words [first, after) of a recording, as a careful reader would quote them."""
+
+    recording: int
+    turn: int
+    words: tuple[str, ...]
+    first: int
+    after: int
+
+    def claim(self, text: str | None = None) -> CitationClaim:
+        shown = " ".join(self.words) if text is None else text
+        return CitationClaim(texte=shown, enregistrement=self.recording + 1, tour=self.turn + 1)
+
+
+def true_quote(fiche: Fiche, dice: random.Random, least: int = 6, most: int = 40) -> Quoted:
+    """A passage of about `least` to `most` words, of one turn or across several; it cuts no number in two."""
+    recording = dice.choice(fiche.timeline.recordings)
+    cuts = fiche.cuts[recording.recording_index]
+    first = dice.choice([cut for cut in cuts if cut <= cuts[-1] - least])
+    length = dice.randint(least, most)
+    after = next((cut for cut in cuts if cut >= first + length), cuts[-1])
+    texts = tuple(word.text for word in recording.words[first:after])
+    turn = sum(turn.first <= first for turn in recording.turns) - 1
+    return Quoted(recording.recording_index, turn, texts, first, after)
+
+
+# Noise
+
+
+def noised(words: Sequence[str], share: float, dice: random.Random) -> list[str]:
+    """The words with at most `share` of them misspelled, split, joined, hesitated before or rid of fillers."""
+    heard = list(words)
+    for _ in range(int(share * len(words))):
+        at = dice.randrange(len(heard))
+        if dice.random() < _JOINING:
+            _join(heard, at)
+        elif not untouchable(heard[at]):
+            heard[at : at + 1] = dice.choice(_NOISES)(heard[at], dice)
+    return heard
+
+
+def untouchable(word: str) -> bool:
+    """Whether a word carries a negation, a number, an amount or a date, or may be part of one."""
+    fixed = {Kind.NUMBER, Kind.NEGATION, Kind.DATE}
+    return any(
+        kind(token) in fixed or token in numerals.WORDS or token in {"et", "virgule"}
+        for token in tokens(word)
+    )
+
+
+def _misspelled(word: str, dice: random.Random) -> list[str]:
+    if sum(letter.isalpha() for letter in word) < 5 or "'" in word or "-" in word:
+        return [word]
+    at = dice.randrange(1, len(word) - 2)
+    head, one, two, tail = word[:at], word[at], word[at + 1], word[at + 2 :]
+    return [head + dice.choice((two + tail, one + one + two + tail, two + one + tail))]
+
+
+def _unaccented(word: str, _: random.Random) -> list[str]:
+    return ["".join(c for c in unicodedata.normalize("NFD", word.upper()) if not unicodedata.combining(c))]
+
+
+def _inflected(word: str, _: random.Random) -> list[str]:
+    core = word.rstrip(".,?!:;")
+    for ending, heard in (("er", "é"), ("é", "er"), ("s", ""), ("e", "es"), ("t", "ts")):
+        if core.endswith(ending) and len(core) > 4:
+            return [core.removesuffix(ending) + heard]
+    return [word]
+
+
+def _hesitated(word: str, dice: random.Random) -> list[str]:
+    return [dice.choice(FILLERS), word]
+
+
+def _smoothed(word: str, _: random.Random) -> list[str]:
+    return [] if word in FILLERS else [word]
+
+
+def _split(word: str, dice: random.Random) -> list[str]:
+    if len(word) < 8 or not word.isalpha():
+        return [word]
+    at = dice.randrange(3, len(word) - 3)
+    return [word[:at], word[at:]]
+
+
+_NOISES: tuple[Callable[[str, random.Random], list[str]], ...] = (
+    _misspelled,
+    _unaccented,
+    _inflected,
+    _hesitated,
+    _smoothed,
+    _split,
+)
+_JOINING = 0.1
+
+
+def _join(words: list[str], at: int) -> None:
+    pair = words[at : at + 2]
+    if len(pair) == 2 and not any(
+        untouchable(word) or word in FILLERS or not word.isalpha() for word in pair
+    ):
+        words[at : at + 2] = ["".join(pair)]

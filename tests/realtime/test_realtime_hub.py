@@ -99,9 +99,9 @@ async def test_the_follower_rests_when_nobody_listens(database: Database, hub: H
     async with hub.subscribe(frozenset({CHANNEL})):
         assert hub.clients == 1
     assert hub.clients == 0
-    async with asyncio.timeout(PATIENCE):
-        while [task for task in asyncio.all_tasks() if "follow" in task.get_name()]:
-            await asyncio.sleep(0)
+    ending = {task for task in asyncio.all_tasks() if "follow" in task.get_name()}
+    await asyncio.wait_for(asyncio.gather(*ending), PATIENCE)
+    assert not [task for task in asyncio.all_tasks() if "follow" in task.get_name()]
 
 
 async def test_a_listener_that_comes_while_the_follower_ends_is_served(database: Database, hub: Hub) -> None:
