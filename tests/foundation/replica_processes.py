@@ -10,6 +10,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 import durable_jobs
+import psutil
 
 SHORT_LEASE: dict[str, Any] = {
     "replica_heartbeat_seconds": 0.3,
@@ -20,7 +21,9 @@ SHORT_LEASE: dict[str, Any] = {
 
 # One process imports everything, each replica is a fork of it: a start takes a moment instead of seconds.
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["durable_jobs", "dbos"])
+_forks.set_forkserver_preload(
+    ["durable_jobs", "dbos._sys_db_postgres", "dbos._sys_db_sqlite", "conforme.foundation.retention"]
+)
 
 
 class ReplicaProcess:
@@ -79,3 +82,11 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seco
             return
         assert asyncio.get_running_loop().time() < limit, f"waited in vain until {what}"
         await asyncio.sleep(0.03)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not yet buried does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

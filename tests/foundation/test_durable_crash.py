@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import durable_jobs as jobs
-import psutil
 import pytest
 from durable_jobs import Work
-from replica_processes import ReplicaProcess, replica_processes, until
+from replica_processes import ReplicaProcess, is_alive, replica_processes, until
 from sqlalchemy import text
 
 from conforme.foundation.database import Database
@@ -231,10 +230,3 @@ async def test_work_survives_a_restart_of_the_database(tmp_path: Path) -> None:
             assert outcome.value == results_of("r", 3, 4)
         await durable.stop()
         await database.dispose()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

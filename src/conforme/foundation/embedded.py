@@ -161,6 +161,7 @@ def _is_postgres(pid: int) -> bool:
     import psutil
 
     try:
-        return psutil.Process(pid).name().startswith("postgres")
+        process = psutil.Process(pid)
+        return process.name().startswith("postgres") and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -31,7 +31,12 @@ def migrate(url: str) -> None:
 
 
 def pending(url: str) -> list[str]:
-    """The revisions that `migrate` would apply, oldest first; empty when the database is up to date."""
+    """The revisions that `migrate` would apply, oldest first; empty when the database is up to date.
+
+    `engine` stands for the durable engine's own tables.
+    """
+    from conforme.foundation.durable import engine_ready
+
     script = ScriptDirectory.from_config(_config(None))
     with _engine(url) as engine, engine.connect() as connection:
         applied = MigrationContext.configure(connection).get_current_heads()
@@ -41,7 +46,8 @@ def pending(url: str) -> list[str]:
         else set[str]()
     )
     revisions = reversed(list(script.walk_revisions()))
-    return [revision.revision for revision in revisions if revision.revision not in known]
+    missing = [revision.revision for revision in revisions if revision.revision not in known]
+    return missing if engine_ready(url) else [*missing, "engine"]
 
 
 def _config(connection: Connection | None) -> Config:
