@@ -1,27 +1,31 @@
 """`conforme audit`: calls out of files through the same analysis as everywhere, without CRM or database."""
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeVar
 
 from conforme.audit_configs.rules import Rules
 from conforme.audits.analysis import StepAnalysis, analyse_step, marks
 from conforme.audits.case import Case, open_case
 from conforme.audits.errors import AnswerIncomplete
-from conforme.audits.evidence import Gating
+from conforme.audits.evidence import Policy
 from conforme.audits.scoring import AuditScore, StepOutcome, score_audit
 from conforme.audits.timeline import Call, build
 from conforme.audits.verdicts import EvidenceStatistics, Niveau
-from conforme.foundation.errors import ConformeError, External
+from conforme.foundation.errors import ConformeError
 from conforme.foundation.jobs import Retry
 from conforme.foundation.ledger import PriceTable, model_call
 from conforme.foundation.llm import LanguageModel, ModelError, Usage
-from conforme.transcriptions.formats import HeardCall
+from conforme.transcriptions.heard import HeardCall
 
 AT_ONCE = 8
 """Steps of one call asked at the same moment, behind the first."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,10 @@ class Auditor:
 
     model: LanguageModel
     rules: Rules
-    gating: Gating
+    policy: Policy
     retry: Retry
-    prices: PriceTable
+    prices: PriceTable | None
+    """`None` when nothing is paid."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class FileAudit:
     """One call, audited."""
 
     name: str
-    case: Case
+    call: HeardCall
+    rules: Rules
     score: AuditScore
     steps: tuple[StepAnalysis, ...]
     not_analysed: tuple[NotAnalysed, ...]
@@ -70,9 +76,9 @@ class FileAudit:
         return sum((step.finding.statistics for step in self.steps), EvidenceStatistics())
 
 
-def case_of_file(rules: Rules, call: HeardCall, name: str) -> Case:
+def case_of_file(rules: Rules, call: HeardCall) -> Case:
     """The case of one heard call; nothing is known of when it took place."""
-    return open_case(rules, build([Call(name, call.words, duration_seconds=call.duration_seconds)]))
+    return open_case(rules, build([Call("call", call.words, duration_seconds=call.duration_seconds)]))
 
 
 async def audit_call(
@@ -83,78 +89,105 @@ async def audit_call(
 ) -> FileAudit:
     """Audits one call: the first step alone (it fills the provider's prefix cache), then the rest side by side.
 
-    `tell` hears how many steps of how many have ended. A step that cannot be analysed is reported, never judged.
+    Args:
+        auditor: what to audit with.
+        call: the words.
+        name: what the report calls it; the model never reads it.
+        tell: hears how many steps of how many have ended.
+
+    Returns:
+        The audit; a step that cannot be analysed is reported, never judged.
     """
     began = time.perf_counter()
-    case = await asyncio.to_thread(case_of_file, auditor.rules, call, name)
-    spending, gate = Spending(), asyncio.Semaphore(AT_ONCE)
-    ended = 0
-
-    async def one(position: int) -> StepAnalysis | NotAnalysed:
-        nonlocal ended
-        async with gate:
-            result = await _step(auditor, case, position, name, spending)
-        ended += 1
-        tell(ended, len(auditor.rules.steps))
-        return result
-
+    case = await asyncio.to_thread(case_of_file, auditor.rules, call)
+    questions = _Questions(auditor, case)
     positions = sorted(step.position for step in auditor.rules.steps)
-    results = [await one(positions[0])]
-    results += await asyncio.gather(*(one(position) for position in positions[1:]))
-    return _report(name, case, results, spending, time.perf_counter() - began)
+    gate = asyncio.Semaphore(AT_ONCE)
+    results: dict[int, StepAnalysis | NotAnalysed] = {}
+
+    async def one(position: int) -> None:
+        async with gate:
+            results[position] = await questions.ask(position)
+        tell(len(results), len(positions))
+
+    await one(positions[0])
+    async with asyncio.TaskGroup() as rest:
+        for position in positions[1:]:
+            rest.create_task(one(position))
+    ordered = [results[position] for position in positions]
+    analysed = tuple(result for result in ordered if isinstance(result, StepAnalysis))
+    missing = tuple(result for result in ordered if isinstance(result, NotAnalysed))
+    score = _score(auditor.rules, analysed)
+    seconds = time.perf_counter() - began
+    return FileAudit(name, call, auditor.rules, score, analysed, missing, questions.spending, seconds)
 
 
-async def _step(
-    auditor: Auditor, case: Case, position: int, name: str, spending: Spending
-) -> StepAnalysis | NotAnalysed:
-    step = case.step(position)
+def _score(rules: Rules, analysed: tuple[StepAnalysis, ...]) -> AuditScore:
+    held = {each.step.position: tuple(marks(each.step, each.points)) for each in analysed}
+    outcomes = [
+        StepOutcome(step.position, step.weight, step.is_critical, held.get(step.position))
+        for step in rules.steps
+    ]
+    return score_audit(outcomes, Niveau(rules.compliant_from))
+
+
+class _Questions:
+    """The questions on one case, and what they take."""
+
+    def __init__(self, auditor: Auditor, case: Case) -> None:
+        self.spending = Spending()
+        self._auditor = auditor
+        self._case = case
+        # Names of files may be names of people: the provider gets a digest.
+        self._cache_key = f"file-{hashlib.sha256(case.transcript.encode()).hexdigest()[:24]}"
+
+    async def ask(self, position: int) -> StepAnalysis | NotAnalysed:
+        """The analysis of a step, or why there is none once every attempt has failed."""
+        try:
+            return await persistently(self._auditor.retry, lambda: self._attempt(position))
+        except ConformeError as error:
+            return NotAnalysed(position, self._case.step(position).name, error.message)
+
+    async def _attempt(self, position: int) -> StepAnalysis:
+        try:
+            analysis = await analyse_step(
+                self._auditor.model,
+                self._case,
+                self._case.step(position),
+                cache_key=self._cache_key,
+                policy=self._auditor.policy,
+            )
+        except ModelError as error:
+            self._spend(error)
+            raise
+        self._spend(analysis)
+        if analysis.finding.missing:
+            raise AnswerIncomplete(analysis.finding.missing)
+        return analysis
+
+    def _spend(self, what: StepAnalysis | ModelError) -> None:
+        if what.spent is None:
+            return
+        self.spending.usage = self.spending.usage + what.spent.usage
+        if self._auditor.prices is not None:
+            cost = model_call(what.spent, purpose="audit-step").cost(self._auditor.prices)
+            self.spending.cost += cost.amount
+            self.spending.currency = cost.currency
+
+
+async def persistently(retry: Retry, attempt: Callable[[], Awaitable[T]]) -> T:
+    """The result of the first attempt that succeeds.
+
+    Raises:
+        Exception: the last attempt's error, or one that `retry.when` says is not worth another.
+    """
     failed = 0
     while True:
         try:
-            return await _attempt(auditor, case, position, name, spending)
-        except ConformeError as error:
+            return await attempt()
+        except Exception as error:
             failed += 1
-            retryable = isinstance(error, External) and error.retryable
-            if not retryable or failed >= auditor.retry.attempts:
-                return NotAnalysed(position, step.name, error.message)
-            wait = auditor.retry.wait_seconds(failed, error)
+            if failed >= retry.attempts or not retry.when(error):
+                raise
+            wait = retry.wait_seconds(failed, error)
         await asyncio.sleep(wait)
-
-
-async def _attempt(
-    auditor: Auditor, case: Case, position: int, name: str, spending: Spending
-) -> StepAnalysis:
-    try:
-        analysis = await analyse_step(
-            auditor.model, case, case.step(position), cache_key=f"file-{name[:60]}", gating=auditor.gating
-        )
-    except ModelError as error:
-        _spend(auditor, spending, error)
-        raise
-    _spend(auditor, spending, analysis)
-    if analysis.finding.missing:
-        raise AnswerIncomplete(analysis.finding.missing)
-    return analysis
-
-
-def _spend(auditor: Auditor, spending: Spending, what: StepAnalysis | ModelError) -> None:
-    if what.spent is None:
-        return
-    cost = model_call(what.spent, purpose="audit-step").cost(auditor.prices)
-    spending.usage = spending.usage + what.spent.usage
-    spending.cost += cost.amount
-    spending.currency = cost.currency
-
-
-def _report(
-    name: str, case: Case, results: list[StepAnalysis | NotAnalysed], spending: Spending, seconds: float
-) -> FileAudit:
-    analysed = tuple(result for result in results if isinstance(result, StepAnalysis))
-    missing = tuple(result for result in results if isinstance(result, NotAnalysed))
-    held = {analysis.step.position: tuple(marks(analysis.step, analysis.points)) for analysis in analysed}
-    outcomes = [
-        StepOutcome(step.position, step.weight, step.is_critical, held.get(step.position))
-        for step in case.rules.steps
-    ]
-    score = score_audit(outcomes, Niveau(case.rules.compliant_from))
-    return FileAudit(name, case, score, analysed, missing, spending, seconds)

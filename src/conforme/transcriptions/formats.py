@@ -1,39 +1,32 @@
 """Transcripts of other makers into words: ElevenLabs, Amazon Transcribe, lists of turns, WebVTT, SRT, plain text.
 
-What a file does not say stays unknown. Where it times whole turns, each of their words carries the turn's span: it
-was spoken somewhere inside.
+A file is taken for what it holds, and for what its suffix says where that leaves a doubt. Pure: bytes in, value out.
 """
 
+import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
-from conforme.foundation.errors import Invalid
-from conforme.transcriptions.words import Word, from_entries, seconds, word
+from conforme.transcriptions import amazon, written
+from conforme.transcriptions.heard import (
+    HeardCall,
+    UnreadableCall,
+    by_time,
+    gathered,
+    listed,
+    speaker_of,
+    spoken,
+)
+from conforme.transcriptions.words import Word, from_entries, one_line, seconds
 
-MAX_BYTES: Final = 64 * 1024 * 1024
-MAX_WORDS: Final = 500_000
+MAX_BYTES: Final = 32 * 1024 * 1024
 AUDIO_SUFFIXES: Final = frozenset({".mp3", ".wav", ".m4a", ".ogg", ".opus", ".flac", ".webm", ".mp4", ".aac"})
 TRANSCRIPT_SUFFIXES: Final = frozenset({".json", ".vtt", ".srt", ".txt"})
 
-ROLES: Final = {
-    "conseiller": (
-        "assistant",
-        "agent",
-        "advisor",
-        "adviser",
-        "conseiller",
-        "conseillère",
-        "seller",
-        "vendeur",
-    ),
-    "client": ("user", "customer", "client", "cliente", "caller", "prospect", "consumer"),
-}
-_ROLE_NAMES: Final = {alias: name for name, aliases in ROLES.items() for alias in aliases}
-_TURN_LISTS: Final = (
+TURN_LISTS: Final = (
     "turns",
     "message_list",
     "messages",
@@ -41,243 +34,175 @@ _TURN_LISTS: Final = (
     "segments",
     "transcript",
     "conversation",
+    "dialogue",
 )
-_LABEL: Final = re.compile(r"\s*([^\s:][^:\n]{0,39}?)\s*:\s+(.*)", re.DOTALL)
-_TIMING: Final = re.compile(r"\s*(\S+)\s+-->\s+(\S+)")
-_CLOCK: Final = re.compile(r"(?:(\d{1,4}):)?(\d{1,3}):(\d{1,2})(?:[.,](\d{1,6}))?")
-_VOICE: Final = re.compile(r"<v(?:\.[^ \t>]*)?[ \t]+([^>]{1,80})>")
-_TAG: Final = re.compile(r"</?[a-z0-9][^>]{0,200}>", re.IGNORECASE)
+"""Keys under which an object may hold its list of turns."""
+_UNSPOKEN_ROLES: Final = frozenset({"system", "developer", "tool", "function"})
+"""Entries of a chat that nobody said to anybody."""
+_ENTRY_TYPES: Final = frozenset({"word", "spacing", "audio_event"})
+_ENCODINGS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SRT: Final = re.compile(r"\s*\d{1,9}[ \t]*\r?\n[ \t]*[\d:.,]{4,20}[ \t]*-->")
 
-
-class UnreadableCall(Invalid):
-    """The call cannot be read"""
-
-
-@dataclass(frozen=True, slots=True)
-class HeardCall:
-    """One call as its file tells it."""
-
-    words: tuple[Word, ...]
-    duration_seconds: int | None = None
-    language: str | None = None
+Json = Mapping[str, Any]
 
 
 def read_call(content: bytes, name: str) -> HeardCall:
-    """The call that a file holds; its kind follows from its suffix and content.
+    """The call that a file holds.
+
+    Args:
+        content: the whole file.
+        name: its name; only the suffix counts.
 
     Raises:
         UnreadableCall: too large, not text, of no known shape, or without a word; the message names the field.
     """
     if len(content) > MAX_BYTES:
-        raise UnreadableCall(f"{name}: larger than {MAX_BYTES // (1024 * 1024)} MiB")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UnreadableCall(f"{name}: not UTF-8 text") from None
-    call = _read_text(text, PurePath(name).suffix.lower(), name)
+        raise UnreadableCall(f"larger than {MAX_BYTES // (1024 * 1024)} MiB")
+    call = _read(_text(content), PurePath(name).suffix.lower())
     if not call.words:
-        raise UnreadableCall(f"{name}: no spoken word found")
-    if len(call.words) > MAX_WORDS:
-        raise UnreadableCall(f"{name}: more than {MAX_WORDS} words")
+        raise UnreadableCall("no spoken word found")
     return call
 
 
-def _read_text(text: str, suffix: str, name: str) -> HeardCall:
-    if suffix == ".json" or text.lstrip()[:1] in {"{", "["}:
-        return _read_json(text, name)
-    if suffix in {".vtt", ".srt"} or text.startswith("WEBVTT"):
-        return HeardCall(tuple(_cue_words(text)))
-    return HeardCall(tuple(_line_words(text)))
-
-
-def _read_json(text: str, name: str) -> HeardCall:
+def _text(content: bytes) -> str:
+    encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8-sig")
     try:
-        value = json.loads(text)
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        raise UnreadableCall("not text in UTF-8, nor in UTF-16 with its byte-order mark") from None
+
+
+def _read(text: str, suffix: str) -> HeardCall:
+    if suffix == ".json":
+        return _read_json(text)
+    if text.startswith("WEBVTT") or suffix == ".vtt":
+        return HeardCall(gathered(written.caption_words(text, webvtt=True)))
+    if suffix == ".srt" or _SRT.match(text):
+        return HeardCall(gathered(written.caption_words(text, webvtt=False)))
+    if text.lstrip()[:1] in {"{", "["} and (value := _parsed(text)) is not None:
+        return _read_value(value)
+    return HeardCall(gathered(written.text_words(text)))
+
+
+def _read_json(text: str) -> HeardCall:
+    value = _parsed(text)
+    if value is None:
+        raise UnreadableCall("not valid JSON, or nothing in it")
+    return _read_value(value)
+
+
+def _parsed(text: str) -> Any:
+    """The value, or `None` when the text is no JSON; a line break or tab inside a string is let through."""
+    try:
+        return json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        raise UnreadableCall(f"{name}: not valid JSON") from None
+        return None
+
+
+def _read_value(value: Any) -> HeardCall:
     if isinstance(value, list):
-        return HeardCall(tuple(_turn_words(value, name, "")))
-    if not isinstance(value, Mapping):
-        raise UnreadableCall(f"{name}: expected an object or a list of turns")
-    return _read_object(value, name)
+        return _read_list(value, "")
+    if isinstance(value, Mapping):
+        return _read_object(value)
+    raise UnreadableCall("expected an object or a list of turns")
 
 
-def _read_object(value: Mapping[str, Any], name: str) -> HeardCall:
+def _read_object(value: Json) -> HeardCall:
+    """The first shape that fits."""
+    language, duration = _language(value), _duration(value)
     if isinstance(value.get("results"), Mapping):
-        return HeardCall(tuple(_amazon_words(value["results"], name)), language=_language(value["results"]))
-    if isinstance(value.get("words"), list):
-        return HeardCall(from_entries(value["words"]), language=_language(value))
+        words = gathered(amazon.transcribed_words(value["results"]))
+        return HeardCall(words, duration, _language(value["results"]) or language)
     if isinstance(value.get("Transcript"), list):
-        return HeardCall(tuple(_analytics_words(value["Transcript"], name)), language=_language(value))
-    for key in _TURN_LISTS:
+        words, openings = listed(amazon.analytics_turns(value["Transcript"]))
+        return HeardCall(words, duration, language, openings)
+    if isinstance(value.get("transcripts"), list):
+        return HeardCall(gathered(_channels(value["transcripts"])), duration, language)
+    if words := gathered(_entry_words(value.get("words"))):
+        return HeardCall(words, duration, language)
+    for key in TURN_LISTS:
         if isinstance(value.get(key), list):
-            return HeardCall(
-                tuple(_turn_words(value[key], name, f"{key}.")), _duration(value), _language(value)
-            )
-    raise UnreadableCall(f"{name}: no words, results or turns in it")
+            call = _read_list(value[key], f"{key}.")
+            return HeardCall(call.words, duration, language, call.openings)
+    if (text := next(_texts(value), None)) is not None:
+        return HeardCall(gathered(written.text_words(text)), duration, language)
+    raise UnreadableCall("no words, results, turns or text in it")
 
 
-def _language(value: Mapping[str, Any]) -> str | None:
-    found = value.get("language_code") or value.get("LanguageCode") or value.get("language")
-    return found[:20] if isinstance(found, str) else None
+def _texts(value: Json) -> Iterator[str]:
+    return (value[key] for key in ("text", "transcript") if isinstance(value.get(key), str))
 
 
-def _duration(value: Mapping[str, Any]) -> int | None:
-    known = seconds(value.get("duration_seconds"))
-    return None if known is None else int(known)
+def _language(value: Json) -> str | None:
+    found = (value.get(key) for key in ("language_code", "LanguageCode", "language"))
+    return next((one_line(each)[:20] for each in found if isinstance(each, str)), None)
+
+
+def _duration(value: Json) -> int | None:
+    found = (seconds(value.get(key)) for key in ("duration_seconds", "audio_duration_secs"))
+    return next((int(each) for each in found if each is not None), None)
+
+
+# ElevenLabs
+
+
+def _entry_words(entries: object, channel: object = None) -> Iterator[Word]:
+    """The words of a transcript by ElevenLabs; where roles were recognised they are the speakers."""
+    labelled = [_with_channel(each, channel) for each in entries] if isinstance(entries, list) else []
+    for each in from_entries(labelled):
+        yield Word(each.text, each.start, each.end, speaker_of(each.speaker))
+
+
+def _with_channel(entry: object, channel: object) -> object:
+    """An entry without a speaker is spoken by its channel."""
+    if not isinstance(entry, Mapping) or isinstance(entry.get("speaker_id"), str):
+        return entry
+    return {**entry, "speaker_id": speaker_of(entry.get("channel_index", channel))}
+
+
+def _channels(transcripts: Sequence[Any]) -> list[Word]:
+    """One transcript per channel, as answered with `use_multi_channel`."""
+    return by_time(
+        _entry_words(each.get("words"), each.get("channel_index", number))
+        for number, each in enumerate(transcripts)
+        if isinstance(each, Mapping)
+    )
 
 
 # Lists of turns
 
 
-def _turn_words(turns: Iterable[Any], name: str, path: str) -> Iterator[Word]:
+def _read_list(entries: list[Any], path: str) -> HeardCall:
+    if any(isinstance(each, Mapping) and each.get("type") in _ENTRY_TYPES for each in entries[:1]):
+        return HeardCall(gathered(_entry_words(entries)))
+    words, openings = listed(_turns(entries, path))
+    return HeardCall(words, openings=openings)
+
+
+def _turns(turns: Iterable[Any], path: str) -> Iterator[Iterable[Word]]:
     for index, turn in enumerate(turns):
         if not isinstance(turn, Mapping):
-            raise UnreadableCall(
-                f"{name}: {path}{index} must be an object with a text", field=f"{path}{index}"
-            )
-        text = turn.get("text", turn.get("content"))
-        if not isinstance(text, str):
-            raise UnreadableCall(f"{name}: {path}{index}.text must be a string", field=f"{path}{index}.text")
-        speaker = speaker_of(turn.get("speaker"), turn.get("role"))
-        yield from _span_words(text, speaker, turn.get("start"), turn.get("end"))
-
-
-def speaker_of(speaker: object, role: object = None) -> str | None:
-    """The label of a turn: a known role in French, else the name given."""
-    for each in (role, speaker):
-        if isinstance(each, str) and each.strip().lower() in _ROLE_NAMES:
-            return _ROLE_NAMES[each.strip().lower()]
-    for each in (speaker, role):
-        if isinstance(each, str) and each.strip():
-            return each.strip()[:80]
-    return f"speaker_{speaker}" if isinstance(speaker, int) and not isinstance(speaker, bool) else None
-
-
-def _span_words(text: str, speaker: str | None, start: object = None, end: object = None) -> Iterator[Word]:
-    made = (word(piece, start, end, speaker) for piece in text.split())
-    return (each for each in made if each is not None)
-
-
-# Amazon Transcribe
-
-
-def _amazon_words(results: Mapping[str, Any], name: str) -> Iterator[Word]:
-    items = results.get("items")
-    if not isinstance(items, list):
-        raise UnreadableCall(f"{name}: results.items must be a list", field="results.items")
-    speakers = _amazon_speakers(results.get("speaker_labels"))
-    pending: Word | None = None
-    for item in items:
-        if not isinstance(item, Mapping):
+            raise UnreadableCall(f"{path}{index} must be an object with a text", field=f"{path}{index}")
+        role = turn.get("role")
+        if isinstance(role, str) and role.strip().lower() in _UNSPOKEN_ROLES:
+            yield ()
             continue
-        text = _best_alternative(item.get("alternatives"))
-        if item.get("type") == "punctuation":
-            pending = _glued(pending, text)
-            continue
-        if pending is not None:
-            yield pending
-        label = item.get("speaker_label") or speakers.get(str(item.get("start_time")))
-        pending = word(text, _number(item.get("start_time")), _number(item.get("end_time")), label)
-    if pending is not None:
-        yield pending
+        speaker = speaker_of(turn.get("speaker", turn.get("speaker_id")), role)
+        yield spoken(_said(turn, f"{path}{index}"), speaker, turn.get("start"), turn.get("end"))
 
 
-def _amazon_speakers(labels: object) -> dict[str, str]:
-    """Start time of a word → who spoke it, for files that keep the two apart."""
-    segments = labels.get("segments", []) if isinstance(labels, Mapping) else []
-    return {
-        str(item["start_time"]): str(item["speaker_label"])
-        for segment in segments
-        if isinstance(segment, Mapping)
-        for item in segment.get("items", [])
-        if isinstance(item, Mapping) and "start_time" in item and "speaker_label" in item
-    }
-
-
-def _best_alternative(alternatives: object) -> str:
-    first = alternatives[0] if isinstance(alternatives, list) and alternatives else None
-    content = first.get("content") if isinstance(first, Mapping) else None
-    return content if isinstance(content, str) else ""
-
-
-def _glued(previous: Word | None, mark: str) -> Word | None:
-    if previous is None or not mark:
-        return previous
-    return Word(previous.text + mark, previous.start, previous.end, previous.speaker)
-
-
-def _number(value: object) -> float | None:
-    try:
-        return float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
-    except ValueError:
-        return None
-
-
-def _analytics_words(turns: Iterable[Any], name: str) -> Iterator[Word]:
-    """Call Analytics: turns with a role and milliseconds."""
-    for index, turn in enumerate(turns):
-        content = turn.get("Content") if isinstance(turn, Mapping) else None
-        if not isinstance(content, str):
-            path = f"Transcript.{index}.Content"
-            raise UnreadableCall(f"{name}: {path} must be a string", field=path)
-        speaker = speaker_of(turn.get("ParticipantId"), turn.get("ParticipantRole"))
-        yield from _span_words(
-            content,
-            speaker,
-            _thousandth(turn.get("BeginOffsetMillis")),
-            _thousandth(turn.get("EndOffsetMillis")),
-        )
-
-
-def _thousandth(value: object) -> float | None:
-    number = _number(value)
-    return None if number is None else number / 1000
-
-
-# WebVTT, SRT and plain text
-
-
-def _cue_words(text: str) -> Iterator[Word]:
-    for block in re.split(r"\r?\n[ \t]*\r?\n", text.replace("\r\n", "\n")):
-        lines = block.strip("\n").split("\n")
-        at = next((index for index, line in enumerate(lines[:3]) if "-->" in line), None)
-        timing = _TIMING.match(lines[at]) if at is not None else None
-        if at is None or timing is None:
-            continue
-        start, end = _clock(timing[1]), _clock(timing[2])
-        for speaker, spoken in _voices("\n".join(lines[at + 1 :])):
-            yield from _span_words(_TAG.sub("", spoken), speaker, start, end)
-
-
-def _voices(payload: str) -> Iterator[tuple[str | None, str]]:
-    """`<v Name>` spans of a cue, or its `Name: …` lines."""
-    pieces = _VOICE.split(payload)
-    if len(pieces) == 1:
-        yield from (_labelled(line) for line in payload.split("\n"))
-        return
-    yield None, pieces[0]
-    for name, spoken in zip(pieces[1::2], pieces[2::2], strict=True):
-        yield speaker_of(name), spoken
-
-
-def _clock(text: str) -> float | None:
-    found = _CLOCK.fullmatch(text)
-    if found is None:
-        return None
-    hours, minutes, whole, fraction = found.groups()
-    return int(hours or 0) * 3600 + int(minutes) * 60 + int(whole) + float(f"0.{fraction or 0}")
-
-
-def _line_words(text: str) -> Iterator[Word]:
-    """Lines `Label: words`; a line without a label goes on with the speaker before."""
-    current: str | None = None
-    for line in text.splitlines():
-        speaker, spoken = _labelled(line)
-        current = speaker or current
-        yield from _span_words(spoken, current)
-
-
-def _labelled(line: str) -> tuple[str | None, str]:
-    found = _LABEL.fullmatch(line)
-    return (speaker_of(found[1]), found[2]) if found else (None, line)
+def _said(turn: Json, path: str) -> str:
+    """The text of a turn; null stands for silence, a list of parts for the texts in it."""
+    key = "text" if "text" in turn else "content"
+    said = turn.get(key, 0)
+    if isinstance(said, list):
+        parts = (part.get("text") for part in said if isinstance(part, Mapping))
+        said = " ".join(part for part in parts if isinstance(part, str))
+    if said is None or isinstance(said, str):
+        return said or ""
+    raise UnreadableCall(f"{path}.text must be a string", field=f"{path}.text")
