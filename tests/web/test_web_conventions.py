@@ -1,7 +1,7 @@
 """The conventions of the wire, seen from outside (spec/http-auth §1)."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
@@ -89,7 +89,7 @@ async def test_a_missing_or_foreign_body_counts_as_an_empty_object(api: httpx2.A
 
 
 async def test_an_oversize_body_is_refused_with_its_own_status(api: httpx2.AsyncClient) -> None:
-    async def pieces() -> Any:
+    async def pieces() -> AsyncIterator[bytes]:
         for _ in range(80):
             yield b"x" * 1024 * 1024
             await asyncio.sleep(0)
