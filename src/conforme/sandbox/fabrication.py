@@ -20,7 +20,7 @@ _SHORTEST, _LONGEST = 7, 30
 """Words of a sentence worth distorting."""
 _MARGIN = 2
 """Words kept on both sides of what is changed, so that the rest of the quote is no quote of its own."""
-_STRANGER = 60
+_STRANGER = 70
 """Below this likeness to every turn, an invented sentence is a stranger to the call (0 to 100)."""
 
 INVENTED = (

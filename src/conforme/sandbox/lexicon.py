@@ -17,7 +17,7 @@ from rapidfuzz import fuzz, process
 
 from conforme.sandbox.reading import NUMBER_WORDS
 
-_NUMBER = rf"(?:\d+|{NUMBER_WORDS})(?: (?:et )?(?:\d+|{NUMBER_WORDS})){{0,6}}"
+_NUMBER = rf"(?:(?:\d+|{NUMBER_WORDS})(?: (?:et )?(?:\d+|{NUMBER_WORDS})){{0,6}}+)"
 _NEVER = re.compile(r"(?!)")
 _SOUNDS_LIKE = 84
 """Likeness (0 to 100) from which an unknown word is read as a misheard word of the lexicon."""
