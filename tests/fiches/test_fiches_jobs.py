@@ -175,6 +175,7 @@ async def test_a_day_of_sales_is_noted_with_what_could_not_be_read(
     assert outcome.ok, outcome
     answer = outcome.value
     assert answer["expected"] == 4 == answer["stored"] + answer["quarantined"]
+    assert answer["quarantined"] > 0
     async with database.read() as session:
         rows = await queries.of_day(session, ANYBODY, DAY)
         day = await queries.day_fetched(session, DAY)

@@ -27,6 +27,7 @@ from fiche_room import (
 )
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sqlalchemy import select, text
 
 from conforme.crm.json_text import storable
@@ -325,3 +326,17 @@ async def test_every_section_table_is_written_and_read(database: Database) -> No
         await session.execute(text("delete from fiche_cache"))
         assert set((await rows(session)).values()) == {0}
     assert await known(database, fiche_id_of(details)) is None
+
+
+async def test_the_longest_key_there_may_be_fits_its_index(database: Database) -> None:
+    longest = "\U0001f4de" * 500
+    document = {**details_of().payload()["documents"][0], "document_id": longest}
+    details = informed(
+        details_of(documents=[document], raw_sections={longest: "x" * 1_000_000}), groupe=longest
+    )
+    await stored(database, details)
+    read = await shown(database, fiche_id_of(details))
+    assert read["documents"] == [document]
+    assert read["information"]["groupe"] == longest
+    with pytest.raises(ValidationError):
+        informed(details, groupe=longest + "a")
