@@ -353,7 +353,9 @@ def _subject(scope: Scope, body: bytes) -> str:
 
 def _error(status: int, message: str, *, retry_after: float | None = None) -> _Answer:
     """An error body that the clients of all providers simulated here can read."""
-    body = {"error": {"message": message, "type": "sandbox", "code": None}, "detail": message}
+    limited = status == 429
+    kind, code = ("rate_limit_error", "rate_limit_exceeded") if limited else ("server_error", None)
+    body = {"error": {"message": message, "type": kind, "code": code}, "detail": message}
     headers = [(b"content-type", b"application/json")]
     if retry_after is not None:
         headers.append((b"retry-after", f"{retry_after:g}".encode()))
