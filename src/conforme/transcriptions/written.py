@@ -151,7 +151,7 @@ def _lines_of(text: str) -> list[str]:
 def _cues(lines: Sequence[str], *, webvtt: bool) -> Iterator[_Cue]:
     """A cue runs from its timing line to the next one's; in WebVTT a blank line ends it (notes may follow)."""
     timings = [(at, found) for at, line in enumerate(lines) if (found := _TIMING.fullmatch(line))]
-    ends = [at for at, _ in timings[1:]] + [len(lines)]
+    ends = [*(at for at, _ in timings), len(lines)][1:]
     for number, ((at, found), end) in enumerate(zip(timings, ends, strict=True), 1):
         payload = [line.strip() for line in lines[at + 1 : end]]
         if webvtt and "" in payload:
