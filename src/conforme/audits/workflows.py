@@ -107,9 +107,9 @@ async def _gather(ctx: JobContext, payload: RunAuditJob, started: dict[str, Any]
     _require_fiche(fiche_id, fetched)
     todo = await ctx.step("link", lambda: stages.link(ctx.resources, payload.audit_id, fetched.value))
     if todo["needs_transcription"]:
-        [transcribed] = await ctx.children(
-            [transcribe_child(fiche_id, run_id=f"{payload.job_id}-speech", priority=priority)]
-        )
+        run_id = f"{payload.job_id}-speech"
+        speech = transcribe_child(fiche_id, run_id=run_id, priority=priority, audit_id=payload.audit_id)
+        [transcribed] = await ctx.children([speech])
         if not transcribed.ok:
             raise AuditFailed(
                 transcribed.error or "Transcription failed", phase="transcription", code=transcribed.code

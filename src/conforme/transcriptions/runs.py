@@ -15,6 +15,8 @@ class FicheRun(BaseModel):
     priority: PriorityName = "normal"
     refresh: bool = False
     """Fetch the fiche from the CRM first; false when the caller has just done so."""
+    audit_id: int | None = None
+    """The audit that needs the words: what they cost is written on its account."""
 
 
 class RecordingRun(BaseModel):
@@ -28,3 +30,4 @@ class RecordingRun(BaseModel):
     recording_index: int
     """From 1, among those this run transcribes."""
     total_to_transcribe: int
+    audit_id: int | None = None

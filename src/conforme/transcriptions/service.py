@@ -64,6 +64,7 @@ def _recording_runs(run: FicheRun, missing: list[Recording]) -> list[RecordingRu
             call_id=row.call_id,
             recording_index=index,
             total_to_transcribe=len(missing),
+            audit_id=run.audit_id,
         )
         for index, row in enumerate(missing, start=1)
     ]
@@ -117,6 +118,7 @@ def _call(run: RecordingRun, transcript: Transcript, paid: Paid) -> Call:
         purpose="transcription",
         milliseconds=paid.milliseconds,
         audio_seconds=None if paid.audio_seconds is None else Decimal(str(paid.audio_seconds)),
+        audit_id=run.audit_id,
         recording_id=run.recording_id,
         reference=f"transcription-{run.recording_id}-{transcript.transcription_id}",
     )

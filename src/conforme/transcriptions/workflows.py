@@ -149,10 +149,13 @@ async def release(resources: Resources, *, after: timedelta = ABANDONED_AFTER) -
 
 
 def transcribe_child(
-    fiche_id: str, *, run_id: str, priority: Priority = Priority.NORMAL, refresh: bool = False
+    fiche_id: str, *, run_id: str, priority: Priority = Priority.NORMAL, audit_id: int | None = None
 ) -> Child:
-    """The child a workflow starts to have a fiche transcribed; `run_id` is unique and becomes the job's id."""
-    run = FicheRun(fiche_id=fiche_id, run_id=run_id, priority=PRIORITY_NAMES[priority], refresh=refresh)
+    """The child a workflow starts to have a fiche transcribed; `run_id` is unique and becomes the job's id.
+
+    The caller has just fetched the fiche. What speech costs is written on the account of `audit_id`.
+    """
+    run = FicheRun(fiche_id=fiche_id, run_id=run_id, priority=PRIORITY_NAMES[priority], audit_id=audit_id)
     return Child(transcribe_fiche, run, id=run_id, key=fiche_id, priority=priority)
 
 
