@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -23,11 +21,10 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from conforme.foundation import faults, job_rows
+from conforme.foundation import job_rows
 from conforme.foundation.database import Database, WriteSession, async_url
-from conforme.foundation.errors import ConformeError
-from conforme.foundation.job_context import JobContext, without_values
-from conforme.foundation.job_rows import JobRow, State
+from conforme.foundation.job_context import JobContext
+from conforme.foundation.job_rows import State
 from conforme.foundation.jobs import (
     HOUSEKEEPING,
     JOBS,
@@ -46,15 +43,16 @@ from conforme.foundation.jobs import (
     lanes_of,
     schedule,
 )
-from conforme.foundation.outages import outlast
 from conforme.foundation.replicas import Duties, Replica
-from conforme.foundation.signals import INSTALL, Expectation, LaneClock, Signals
+from conforme.foundation.runner import ABANDON_SECONDS, LOOK_SECONDS, Runner
+from conforme.foundation.signals import INSTALL, LaneClock, Signals
 from conforme.settings import Settings
 
 if TYPE_CHECKING:
     from dbos import DBOS, DBOSClient, EnqueueOptions
     from dbos._context import DBOSContext
     from dbos._queue import Queue
+    from dbos._sys_db import SystemDatabase, WorkflowStatusInternal
 
     from conforme.foundation.resources import Resources
 
@@ -89,11 +87,8 @@ MAX_STARTS = 25
 """A job whose process dies this often while it runs is given up (`ABANDONED`)."""
 DEADLINE_GRACE = 60.0
 """Seconds after a job's deadline when the engine ends what did not end itself."""
-LOOK_SECONDS = 2.0
-"""Waiters look for themselves this often, should a notification be lost."""
 REST_SECONDS = 30.0
 """An idle lane is looked at this often without being woken."""
-ABANDON_SECONDS = 10.0
 EXECUTOR_THREADS = 16
 POOL_SIZE = 8
 
@@ -132,16 +127,6 @@ def _declared_schedules() -> list[Schedule]:
 
 
 @dataclass(slots=True)
-class _Started:
-    """A job that was started here, until its end is heard of."""
-
-    lane: str
-    task: asyncio.Task[Any]
-    over: bool = False
-    """The body has ended by itself."""
-
-
-@dataclass(slots=True)
 class _LaneWorker:
     clock: LaneClock
     thread: threading.Thread = field(init=False)
@@ -163,14 +148,11 @@ class Durable:
         self.database = database
         self._jobs = jobs
         self._schedules = schedules
-        self._engine = _Engine(database.url)
-        self._resources: Resources | None = None
+        self._engine = _Engine(database.url, settings)
+        self._runner = Runner(settings, database, self._engine)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._replica: Replica | None = None
         self._lanes: dict[str, _LaneWorker] = {}
-        self._running: dict[asyncio.Task[Any], JobContext] = {}
-        self._started: dict[str, _Started] = {}
-        self._draining = False
         self._libpq_url = database.url.replace("postgresql+psycopg://", "postgresql://", 1)
         self._signals = Signals(self._libpq_url, on_queued=self._wake, on_ended=self._heard_end)
 
@@ -179,19 +161,13 @@ class Durable:
         """Whether this process may take work; one that only dispatches always may."""
         return self._replica is None or self._replica.alive
 
-    @property
-    def resources(self) -> Resources:
-        if self._resources is None:
-            raise RuntimeError("the engine was not started")
-        return self._resources
-
     async def start(self, resources: Resources, *, works: bool = True) -> None:
         """Joins the replicas and begins to take work; with `works=False` only dispatches and waits.
 
         The database must have been migrated. Blocks the loop for the moment the engine needs to start.
         """
         self._loop = asyncio.get_running_loop()
-        self._resources = resources
+        self._runner.open(resources, self._signals)
         await self._signals.start()
         if not works:
             return
@@ -207,8 +183,8 @@ class Durable:
         )
         duties = Duties(let_go=self._let_go, resume=self._resume, look=self._look)
         await asyncio.to_thread(self._replica.join, duties)
-        bodies = {job.name: partial(self._run_job, job) for job in jobs}
-        ticks = {schedule.name: partial(self._run_tick, schedule) for schedule in schedules}
+        bodies = {job.name: partial(self._runner.run_job, job) for job in jobs}
+        ticks = {schedule.name: partial(self._runner.run_tick, schedule) for schedule in schedules}
         self._engine.launch(self._replica.id, self.settings.replica_lease_seconds, bodies, ticks)
         for lane in lanes.values():
             await self._open(lane)
@@ -217,20 +193,18 @@ class Durable:
 
     async def stop(self) -> None:
         """Takes no more work, lets calls in flight end (`drain_seconds`), hands over the rest."""
-        self._draining = True
         for worker in self._lanes.values():
             worker.clock.stop()
         if self._replica is not None:
-            await self._drain()
+            await self._runner.drain()
             for worker in self._lanes.values():
                 await asyncio.to_thread(worker.thread.join)
-            await self._abandon()
+            await self._runner.abandon()
             await asyncio.to_thread(self._replica.leave)
         await self._signals.stop()
         await self._engine.close()
         self._lanes.clear()
         self._replica = None
-        self._draining = False
 
     async def dispatch(  # noqa: PLR0913 -- the words of the port
         self,
@@ -250,7 +224,7 @@ class Durable:
         """
         check_dispatch(job, id, key, self.settings)
         child = Child(job=job, payload=payload, id=id, key=key, priority=priority)
-        enqueue = partial(self._enqueue, [child], until=None, delay=delay_seconds)
+        enqueue = partial(self._engine.enqueue, child=child, delay=delay_seconds)
         await (await session.connection()).run_sync(enqueue)
 
     async def cancel(self, id: str) -> None:
@@ -267,7 +241,7 @@ class Durable:
         async with asyncio.timeout(timeout):
             with self._signals.expecting(ids=[id]) as expectation:
                 while True:
-                    row = (await self._rows([id])).get(id)
+                    row = (await self._runner.rows([id])).get(id)
                     if row is not None and row.ended:
                         return row.outcome()
                     expectation.pending.add(id)
@@ -282,137 +256,6 @@ class Durable:
         if ids:
             await self._engine.delete(ids)
         return len(ids)
-
-    # What a running job asks for.
-
-    async def run_children(self, context: JobContext, children: Sequence[Child]) -> list[Outcome]:
-        ids = [child.id for child in children]
-        with self._signals.expecting(context.id, ids) as expectation:
-            await outlast(partial(self._give_birth, context, children))
-            context.at_rest = True
-            try:
-                rows = await self._join(context, ids, expectation)
-            finally:
-                context.at_rest = False
-        return [rows[id].outcome() for id in ids]
-
-    async def _give_birth(self, context: JobContext, children: Sequence[Child]) -> None:
-        """In one transaction that holds the parent: it cannot be cancelled between, leaving children behind."""
-        ordered = sorted(children, key=lambda child: child.id)
-        async with self.database.engine.begin() as connection:
-            own = (await connection.execute(job_rows.HOLD, {"id": context.id})).one_or_none()
-            self._engine.check_owner(context.id, None if own is None else (own[0], own[1]))
-            await connection.run_sync(partial(self._enqueue, ordered, until=context.until, delay=0))
-            await connection.execute(
-                job_rows.ADOPT, {"parent": context.id, "ids": [child.id for child in children]}
-            )
-
-    async def rest(self, context: JobContext, wake_at: float) -> None:
-        context.at_rest = True
-        try:
-            with self._signals.expecting(context.id, [context.id]) as expectation:
-                while (left := wake_at - time.time()) > 0:
-                    await expectation.wait(left)
-                    if time.time() < wake_at:
-                        await self._rows_of(context, [])
-        finally:
-            context.at_rest = False
-
-    async def remember(self, label: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        return await self._engine.step(label, call)
-
-    def refuse_when_draining(self) -> None:
-        """Ends the body at the boundary of a step, to be continued by another replica."""
-        if self._draining:
-            raise asyncio.CancelledError
-
-    async def _join(self, context: JobContext, ids: list[str], expectation: Expectation) -> dict[str, JobRow]:
-        while True:
-            rows = await self._rows_of(context, ids)
-            # Rows may be older than a word heard while they were read: only rows say that a child has ended.
-            waiting = {id for id in ids if id not in rows or not rows[id].ended}
-            if not waiting:
-                return rows
-            expectation.pending.intersection_update(waiting)
-            await expectation.wait(LOOK_SECONDS)
-
-    async def _rows_of(self, context: JobContext, ids: list[str]) -> dict[str, JobRow]:
-        rows = await self._rows([context.id, *ids])
-        own = rows.pop(context.id, None)
-        self._engine.check_owner(context.id, None if own is None else (own.status, own.owner))
-        return rows
-
-    async def _rows(self, ids: list[str]) -> dict[str, JobRow]:
-        return await outlast(partial(job_rows.read_rows, self.database.engine, ids))
-
-    def _enqueue(
-        self, children: Sequence[Child], connection: Connection, *, until: float | None, delay: float
-    ) -> None:
-        for child in children:
-            envelope = {"payload": child.payload.model_dump(mode="json"), "until": until}
-            options: EnqueueOptions = {
-                "workflow_name": child.job.name,
-                "queue_name": child.job.lane.name,
-                "workflow_id": child.id,
-                "app_version": VERSION,
-                "priority": int(child.priority),
-            }
-            if child.job.lane.limits(self.settings).per_key is not None and child.key is not None:
-                options["queue_partition_key"] = child.key
-            if delay > 0:
-                options["delay_seconds"] = delay
-            deadline = child.job.deadline_seconds(self.settings)
-            if deadline is not None:
-                options["workflow_timeout"] = deadline + DEADLINE_GRACE
-            self._engine.enqueue(connection, options, envelope)
-
-    # Running.
-
-    async def _run_job(self, job: Job[Any], envelope: dict[str, Any]) -> Any:
-        id, started_until = self._engine.current()
-        limits = [limit for limit in (envelope["until"], started_until) if limit is not None]
-        context = JobContext(self, job, id, min(limits, default=None))
-        payload = job.payload_type.model_validate(envelope["payload"])
-        return await self._run(context, job, partial(job.body, context, payload))
-
-    async def _run_tick(self, schedule: Schedule, at: str) -> Any:
-        id, _until = self._engine.current()
-        context = JobContext(self, schedule, id, None)
-        return await self._run(context, schedule, partial(schedule.body, context, datetime.fromisoformat(at)))
-
-    async def _run(
-        self, context: JobContext, what: Job[Any] | Schedule, body: Callable[[], Awaitable[Any]]
-    ) -> Any:
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._running[task] = context
-        self._started[context.id] = started = _Started(what.lane.name, task)
-        task.add_done_callback(self._running.pop)
-        with structlog.contextvars.bound_contextvars(job=what.name, job_id=context.id):
-            try:
-                return await self._within_deadline(context, body)
-            except ConformeError as error:
-                log.warning("job failed", code=error.code)
-                raise
-            except Exception as error:
-                log.exception("job failed", exc_info=without_values(error))
-                raise faults.presentable(error) from None
-            except BaseException:  # the engine parks it until whoever holds it now has ended it
-                context.at_rest = True
-                raise
-            finally:
-                started.over = True
-
-    async def _within_deadline(self, context: JobContext, body: Callable[[], Awaitable[Any]]) -> Any:
-        left = None if context.until is None else context.until - time.time()
-        limit = asyncio.timeout(left)
-        try:
-            async with limit:
-                return await body()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            await self._engine.cancel_children(context.id)
-            raise faults.DeadlineExceeded from None
 
     async def _open(self, lane: Lane) -> None:
         limits = lane.limits(self.settings)
@@ -430,13 +273,9 @@ class Durable:
                 self._lanes[name].clock.work_queued()
 
     def _heard_end(self, id: str) -> None:
-        started = self._started.pop(id, None)
-        if started is None:
-            return
-        if not started.over:  # ended from outside: cancelled
-            started.task.cancel()
-        if started.lane in self._lanes:
-            self._lanes[started.lane].clock.place_freed()
+        lane = self._runner.heard_end(id)
+        if lane in self._lanes:
+            self._lanes[lane].clock.place_freed()
 
     def _look(self, lanes: Sequence[str]) -> None:
         for lane in lanes:
@@ -448,7 +287,7 @@ class Durable:
         for worker in self._lanes.values():
             worker.clock.pause()
         if self._loop is not None and not self._loop.is_closed():
-            done = asyncio.run_coroutine_threadsafe(self._abandon(), self._loop)
+            done = asyncio.run_coroutine_threadsafe(self._runner.abandon(), self._loop)
             try:
                 done.result(ABANDON_SECONDS)
             except TimeoutError:
@@ -457,26 +296,6 @@ class Durable:
     def _resume(self) -> None:
         for worker in self._lanes.values():
             worker.clock.resume()
-
-    async def _drain(self) -> None:
-        limit = time.monotonic() + self.settings.drain_seconds
-        while self._running and time.monotonic() < limit:
-            for task, context in self._running.items():
-                if context.at_rest:
-                    task.cancel()
-            await asyncio.wait(
-                list(self._running),
-                timeout=min(0.5, max(0.0, limit - time.monotonic())),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-
-    async def _abandon(self) -> None:
-        """Ends all local work without recording anything: it goes on wherever it is taken next."""
-        tasks = list(self._running)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=ABANDON_SECONDS)
 
 
 class _Json:
@@ -512,13 +331,16 @@ def _quiet_engine() -> None:
 class _Engine:
     """DBOS, narrowed to what the port needs. Everything that is not public there is touched here alone."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: Settings) -> None:
         self._url = url
+        self._settings = settings
         self._sql: Engine | None = None
         self._client: DBOSClient | None = None
         self._dbos: DBOS | None = None
         self._per_key: dict[str, int] = {}
         self._ticks: dict[str, Callable[..., Any]] = {}
+        self._fresh: set[str] = set()
+        """Jobs that run here and had no step stored when they were claimed: there is nothing to look up for them."""
 
     def launch(self, executor: str, lease: float, jobs: Bodies, ticks: Bodies) -> None:
         """Starts the engine on the running loop. `executor` names this process, unique per boot."""
@@ -547,8 +369,35 @@ class _Engine:
             for name, body in ticks.items()
         }
         DBOS.launch()
-        # The engine draws lots among keys; the most urgent go first here.
-        self._dbos._sys_db.get_queue_partitions = self._open_keys  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+        self._improve(self._dbos._sys_db)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+
+    def _improve(self, database: SystemDatabase) -> None:
+        """Two changes to how the engine reads its tables.
+
+        Among keys it draws lots: here the most urgent go first. Before each step it looks for a stored result: here
+        only when any was stored before this execution (and a cancelled job is told at once, so no look for that).
+        """
+        read_claimed, read_step = database.get_workflow_statuses, database.check_operation_execution
+
+        def claimed(workflow_ids: list[str]) -> list[WorkflowStatusInternal]:
+            with self._engine().begin() as connection:
+                begun = set(connection.scalars(job_rows.BEGUN, {"ids": workflow_ids}))
+            self._fresh.difference_update(begun)
+            self._fresh.update(set(workflow_ids) - begun)
+            return read_claimed(workflow_ids)
+
+        def stored(workflow_id: str, function_id: int, function_name: str, **owner: Any) -> Any:
+            if workflow_id in self._fresh:
+                return None
+            return read_step(workflow_id, function_id, function_name, **owner)
+
+        database.get_queue_partitions = self._open_keys
+        database.get_workflow_statuses = claimed
+        database.check_operation_execution = stored
+
+    def forget(self, id: str) -> None:
+        """The job runs here no more."""
+        self._fresh.discard(id)
 
     async def close(self) -> None:
         if self._dbos is not None:
@@ -614,7 +463,24 @@ class _Engine:
                 ]
             )
 
-    def enqueue(self, connection: Connection, options: EnqueueOptions, envelope: dict[str, Any]) -> None:
+    def enqueue(
+        self, connection: Connection, child: Child, *, until: float | None = None, delay: float = 0
+    ) -> None:
+        options: EnqueueOptions = {
+            "workflow_name": child.job.name,
+            "queue_name": child.job.lane.name,
+            "workflow_id": child.id,
+            "app_version": VERSION,
+            "priority": int(child.priority),
+        }
+        if child.job.lane.limits(self._settings).per_key is not None and child.key is not None:
+            options["queue_partition_key"] = child.key
+        if delay > 0:
+            options["delay_seconds"] = delay
+        deadline = child.job.deadline_seconds(self._settings)
+        if deadline is not None:
+            options["workflow_timeout"] = deadline + DEADLINE_GRACE
+        envelope = {"payload": child.payload.model_dump(mode="json"), "until": until}
         self._outside().enqueue_in_transaction(connection, options, envelope)
 
     async def step(self, label: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -32,6 +32,10 @@ ROWS = text(
     "select workflow_uuid, s.status, s.owner_xid, o.output, o.error from dbos.workflow_status s"
     " left join dbos.workflow_output o using (workflow_uuid) where workflow_uuid = any(:ids)"
 ).bindparams(bindparam("ids", type_=ARRAY(TEXT)))
+BEGUN = text(
+    "select distinct workflow_uuid from dbos.operation_outputs where workflow_uuid = any(:ids)"
+).bindparams(bindparam("ids", type_=ARRAY(TEXT)))
+"""Those of the jobs of which a step was stored."""
 HOLD = text("select status, owner_xid from dbos.workflow_status where workflow_uuid = :id for no key update")
 """Locks a job's row, so that cancelling it and giving it children cannot cross."""
 ADOPT = text(
