@@ -19,7 +19,7 @@ from conforme.audits.models import (
     TranscriptSnapshot,
 )
 from conforme.fiches.models import FicheCache
-from conforme.fiches.scope import visible
+from conforme.fiches.scope import visible_fiche_cache
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.web import Page
 
@@ -63,9 +63,7 @@ class Found:
 
 def in_scope(actor: Actor) -> ColumnElement[bool]:
     """Audits of fiches the actor may see; one whose fiche is not known yet is seen by scope ALL alone."""
-    if actor.scope is Scope.ALL:
-        return true()
-    return exists().where(FicheCache.id == AuditRow.fiche_cache_id, visible(actor))
+    return true() if actor.scope is Scope.ALL else visible_fiche_cache(actor, AuditRow.fiche_cache_id)
 
 
 def _base(actor: Actor) -> Select[AuditRow, AuditConfig, FicheCache]:
