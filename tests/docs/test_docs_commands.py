@@ -46,6 +46,29 @@ def test_every_command_lists_exactly_its_arguments_and_options(command: str) -> 
     assert _listed(command) == known - {"--help"}
 
 
+def _defaults(command: str) -> dict[str, str]:
+    """The defaults that the product itself has a value for, by the option's first spelling."""
+    valued = (
+        each for each in COMMANDS[command] if each.default not in (None, False) and not callable(each.default)
+    )
+    return {each.opts[0]: _plain(each.default) for each in valued if not isinstance(each, TyperArgument)}
+
+
+def _plain(default: Any) -> str:
+    return f"{default:g}" if isinstance(default, int | float) else str(getattr(default, "value", default))
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_default_is_the_one_that_holds(command: str) -> None:
+    stated = {
+        in_code(cells[0])[0]: in_code(cells[1])
+        for cells in rows(section(text_of(PAGE), f"`{command}`"))
+        if len(cells) == 3
+    }
+    for option, default in _defaults(command).items():
+        assert stated[option] == [default], option
+
+
 def test_every_command_that_is_described_exists() -> None:
     described = set(re.findall(r"^## `(conforme [a-z ]+)`$", text_of(PAGE), re.MULTILINE))
     assert described == set(COMMANDS)
