@@ -43,7 +43,7 @@ _is_negation = _has_kind(Kind.NEGATION)
 
 
 def _alike(one: str, other: str) -> bool:
-    a, b = " ".join(tokens(one)), " ".join(tokens(other))
+    a, b = (" ".join(token for token in tokens(word) if kind(token) is Kind.CONTENT) for word in (one, other))
     return a == b or same_sound(a, b) or misheard(a, b, ())
 
 
@@ -132,7 +132,8 @@ def spliced(fiche: Fiche, quoted: Quoted, dice: random.Random) -> str | None:
     other = true_quote(fiche, dice, least=len(quoted.words), most=len(quoted.words) + 4)
     far = other.recording != quoted.recording or abs(other.first - quoted.first) > 3 * len(quoted.words)
     half = len(quoted.words) // 2
-    return " ".join([*quoted.words[:half], *other.words[half:]]) if far and half >= 3 else None
+    text = " ".join([*quoted.words[:half], *other.words[half:]])
+    return text if far and half >= 3 and not fiche.was_told(text) else None
 
 
 def assembled(fiche: Fiche, quoted: Quoted, dice: random.Random) -> str:

@@ -6,7 +6,7 @@ is given, and never a negation, a number or a date.
 
 import random
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -116,9 +116,15 @@ class Fiche:
         return [word.text for word in self.timeline.recordings[recording].words]
 
     def was_said(self, text: str) -> bool:
-        """Whether the text is heard somewhere, fillers and false starts aside: then it is no fabrication."""
+        """Whether the text is heard somewhere, light words, fillers and false starts aside: then it is no fabrication."""
         wanted = _gist(units(text.split()))
         return any(wanted in gist for gist in self._gists)
+
+    def was_told(self, text: str) -> bool:
+        """The same, whoever it is said of: a `vous` left out makes no splice."""
+        persons = {key for gist in self._gists for key in gist.split() if kind(key) is Kind.PERSON}
+        told = _without(_gist(units(text.split())), persons)
+        return any(told in _without(gist, persons) for gist in self._gists)
 
 
 def fiche(dice: random.Random, calls: int = 2, words: int = 600) -> Fiche:
@@ -136,9 +142,13 @@ def _cuts(spoken: Sequence[Unit]) -> list[int]:
     return sorted({unit.first for unit in spoken} - inside - measured)
 
 
+def _without(gist: str, keys: Collection[str]) -> str:
+    return f" {' '.join(key for key in gist.split() if key not in keys)} "
+
+
 def _gist(spoken: Sequence[Unit]) -> str:
-    """The units without fillers and immediate repetitions."""
-    keys = [unit.key for unit in spoken if kind(unit.key) is not Kind.FILLER]
+    """The units that say something, without immediate repetitions."""
+    keys = [unit.key for unit in spoken if kind(unit.key) not in {Kind.FILLER, Kind.LIGHT}]
     return f" {' '.join(key for key, _ in groupby(keys))} "
 
 

@@ -7,7 +7,7 @@ change shows as a fault with its reason. Banded dynamic programming: time and me
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final, Literal
 
 from conforme.audits.lexicon import DETERMINERS, FIXED, Kind, kind, misheard, same_sound
@@ -41,10 +41,12 @@ class Tolerance:
     enough_words: int = 4
     words_per_left_out: int = 10
     """One content word may be left out per so many words of the quote."""
+    beside: int = 2
+    """A word put in so few words from one left out has taken its place."""
     longest_skip: int = 2
-    """Words left out in a row, fillers not counted: more is a splice."""
+    """Light words left out in a row; a content word only by itself: more is a splice."""
     longest_pause: int = 8
-    """Fillers and repetitions in a row."""
+    """Words left out in a row, fillers and repetitions included."""
     heard_share: float = 0.7
     """Share of the quote's words that must be heard as they are, or with the same sound."""
     heard_content: int = 2
@@ -152,8 +154,8 @@ class _Grid:
         self._quote, self._heard, self._likeness, self._tolerance = quote, heard, likeness, tolerance
         self._low = -min(len(quote), _MARGIN)
         self._width = max(0, len(heard) - len(quote)) + _MARGIN - self._low + 1
-        self._put_in = [_skip(quote, at, tolerance, put_in=True) for at in range(len(quote))]
-        self._left_out = [_skip(heard, at, tolerance, put_in=False) for at in range(len(heard))]
+        self._put_in = _prices_put_in(quote, tolerance)
+        self._left_out = [_price_left_out(heard, at, tolerance) for at in range(len(heard))]
         self._heard_at = _places((word, at) for at, word in enumerate(heard))
         self._fused_at = _places((word, at) for at in range(len(heard) - 1) for word in _fused(heard, at))
         self._moves: list[bytearray] = []
@@ -289,21 +291,35 @@ def _fused(words: Sequence[str], at: int) -> tuple[str, ...]:
     return (first + second, *elided)
 
 
-def _skip(words: Sequence[str], at: int, tolerance: Tolerance, *, put_in: bool) -> float:
-    """The price of a word that only one side has."""
-    word = words[at]
+def _prices_put_in(quote: Sequence[str], tolerance: Tolerance) -> list[float]:
+    """The price of each word of a quote when it is not heard.
+
+    The first and the last word must be heard: there, a word put in could stand for one that may not be left out.
+    """
+    prices = [_price_put_in(word, tolerance) for word in quote]
+    inner = [at for at, word in enumerate(quote) if kind(word) is not Kind.FILLER]
+    for edge in inner[:1] + inner[-1:]:
+        prices[edge] = REFUSED
+    return prices
+
+
+def _price_put_in(word: str, tolerance: Tolerance) -> float:
     if word == ELLIPSIS:
         return 0.0
     weight = kind(word)
-    if weight is Kind.FILLER or (weight is not Kind.NUMBER and _said_again(words, at)):
+    if weight is Kind.FILLER:
+        return tolerance.filler
+    return tolerance.light if weight in {Kind.LIGHT, Kind.PERSON} else REFUSED
+
+
+def _price_left_out(heard: Sequence[str], at: int, tolerance: Tolerance) -> float:
+    """The price of a word that is heard, but not in the quote."""
+    weight = kind(heard[at])
+    if weight in {Kind.FILLER, Kind.ASSENT} or (weight is not Kind.NUMBER and _said_again(heard, at)):
         return tolerance.filler
     if weight in FIXED:
         return REFUSED
-    if weight in {Kind.LIGHT, Kind.PERSON}:
-        return tolerance.light
-    if put_in:
-        return REFUSED
-    return tolerance.filler if weight is Kind.ASSENT else tolerance.left_out
+    return tolerance.left_out if weight is Kind.CONTENT else tolerance.light
 
 
 def _said_again(words: Sequence[str], at: int) -> bool:
@@ -329,6 +345,8 @@ def fault(
     refused = [edit for edit in alignment.edits if edit.cost >= REFUSED]
     if refused:
         return _reason(refused, quote, heard)
+    if _exchanged(alignment, quote, heard, tolerance):
+        return DropReason.WORDS
     if _spliced(alignment, quote, tolerance):
         return DropReason.GAP
     return None if _within(alignment, quote, tolerance) else DropReason.WORDS
@@ -359,18 +377,39 @@ def _reason(refused: Sequence[Edit], quote: Sequence[str], heard: Sequence[str])
     return DropReason.NUMBER if kinds & {Kind.NUMBER, Kind.DATE} else DropReason.WORDS
 
 
+def _exchanged(
+    alignment: Alignment, quote: Sequence[str], heard: Sequence[str], tolerance: Tolerance
+) -> bool:
+    """Whether a word put in stands for one left out beside it: only light words may be exchanged so."""
+    put_in = [edit for edit in alignment.edits if edit.change == "put_in" and edit.cost > tolerance.filler]
+    left_out = [
+        edit for edit in alignment.edits if edit.change == "left_out" and edit.cost > tolerance.filler
+    ]
+    return any(
+        abs(one.heard - other.heard) <= tolerance.beside
+        and not kind(quote[one.quote]) is kind(heard[other.heard]) is Kind.LIGHT
+        for one in put_in
+        for other in left_out
+    )
+
+
 def _spliced(alignment: Alignment, quote: Sequence[str], tolerance: Tolerance) -> bool:
     """Whether too many words in a row were passed over."""
-    skipped = paused = 0
-    for edit in alignment.edits:
-        if edit.change != "left_out":
-            skipped = paused = 0
-            continue
-        paused += edit.cost == tolerance.filler
-        skipped += edit.cost != tolerance.filler
-        if skipped > tolerance.longest_skip or paused > tolerance.longest_pause:
-            return True
-    return _gaps_too_long(alignment, quote, tolerance)
+    passed_over = (list(run) for change, run in groupby(alignment.edits, _change) if change == "left_out")
+    return any(_too_long(run, tolerance) for run in passed_over) or _gaps_too_long(
+        alignment, quote, tolerance
+    )
+
+
+def _change(edit: Edit) -> Change:
+    return edit.change
+
+
+def _too_long(run: Sequence[Edit], tolerance: Tolerance) -> bool:
+    """A content word may be passed over by itself, light words by two, pauses longer."""
+    missed = [edit for edit in run if edit.cost > tolerance.filler]
+    content = any(edit.cost == tolerance.left_out for edit in missed)
+    return len(missed) > (1 if content else tolerance.longest_skip) or len(run) > tolerance.longest_pause
 
 
 def _gaps_too_long(alignment: Alignment, quote: Sequence[str], tolerance: Tolerance) -> bool:

@@ -105,10 +105,9 @@ def _keys(text: str) -> list[str]:
 
 
 def _aligned(pieces: Sequence[str], index: TranscriptIndex, place: Place | None) -> _Found | DropReason:
-    """The best passage without a fault; else the fault of the passage that most resembles the quote."""
+    """The first passage without a fault, most alike first; else the fault of the one that most resembles the quote."""
     quote = [key for piece in pieces for key in (ELLIPSIS, *_keys(piece))][1:]
-    best: tuple[float, _Found] | None = None
-    reason: DropReason | None = None
+    reasons: list[DropReason] = []
     for stretch in index.stretches(quote, place):
         heard = index.heard[stretch.recording]
         keys = heard.keys[stretch.start : stretch.end]
@@ -116,10 +115,10 @@ def _aligned(pieces: Sequence[str], index: TranscriptIndex, place: Place | None)
         wrong = fault(alignment, quote, keys, index.tolerance) or _hidden_negation(
             alignment, heard, stretch.start
         )
-        reason = reason or wrong
-        if wrong is None and (best is None or alignment.cost < best[0]):
-            best = alignment.cost, _found(alignment, stretch)
-    return best[1] if best else reason or DropReason.NOT_FOUND
+        if wrong is None:
+            return _found(alignment, stretch)
+        reasons.append(wrong)
+    return reasons[0] if reasons else DropReason.NOT_FOUND
 
 
 def _found(alignment: Alignment, stretch: Stretch) -> _Found:

@@ -166,22 +166,30 @@ def same_sound(one: str, other: str) -> bool:
 def misheard(one: str, other: str, vocabulary: Collection[str]) -> bool:
     """Whether two words of the same call may be one word heard badly.
 
-    Refused for words that decide or say who, for a word and its contrary made by a prefix, and when the call itself
-    (`vocabulary`) uses both: then they are two words.
+    Refused for a word and its contrary made by a prefix, for two words that both decide or say who, and when the
+    call itself (`vocabulary`) uses both: then they are two words.
     """
-    if {kind(one), kind(other)} & (FIXED | {Kind.PERSON, Kind.ASSENT}):
-        return False
-    if (one in vocabulary and other in vocabulary) or _contrary(one, other):
+    kinds = {kind(one), kind(other)}
+    if kinds & {Kind.NUMBER, Kind.NEGATION} or _contrary(one, other):
         return False
     longest = max(len(one), len(other))
-    if longest < 4 or (longest < LONG_WORD and one[0] != other[0]):
+    if kinds & _WEIGHTY:
+        if kinds - _WEIGHTY != {Kind.CONTENT} or longest < 5:
+            return False
+    if (one in vocabulary and other in vocabulary) or longest < 4:
+        return False
+    if longest < LONG_WORD and one[0] != other[0]:
         return False
     return OSA.normalized_similarity(one, other) >= (CLOSE if longest > 4 else CLOSE_SHORT)
 
 
+_WEIGHTY: Final = frozenset({Kind.DATE, Kind.DECISIVE, Kind.PERSON, Kind.ASSENT})
+
+
 def _contrary(one: str, other: str) -> bool:
+    """`possible` and `impossible`: what follows the prefix begins and ends like the shorter word."""
     short, long = sorted((one, other), key=len)
     return any(
-        long.startswith(prefix) and long.endswith(short[-4:]) and not short.startswith(prefix)
+        long.startswith(prefix) and long[len(prefix) :][:2] == short[:2] and long.endswith(short[-3:])
         for prefix in _NEGATING_PREFIXES
     )

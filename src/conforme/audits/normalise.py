@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from conforme.audits import numerals
+from conforme.audits.lexicon import Kind, kind
 from conforme.audits.timeline import harmless
 
 
@@ -120,7 +121,7 @@ def _number(text: str) -> list[str]:
 def _without_elisions(parts: Sequence[str]) -> Iterator[str]:
     """Whole words for elided ones; an apostrophe that elides nothing in French belongs to English."""
     suffix = False
-    for part, following in zip(parts, [*parts[1:], ""], strict=True):
+    for part, following in zip(parts, [*parts, ""][1:], strict=True):
         stem = part.rstrip("'")
         if suffix and part in {"t", *_ENGLISH_ENDINGS}:
             yield "not" if part == "t" else _ENGLISH_ENDINGS[part]
@@ -134,7 +135,16 @@ def _without_elisions(parts: Sequence[str]) -> Iterator[str]:
 def units(words: Iterable[str]) -> list[Unit]:
     """The units of a sequence of written words; a number may span several words."""
     spelled = [(token, index) for index, word in enumerate(words) for token in tokens(word)]
+    spelled = [pair for at, pair in enumerate(spelled) if not _inside_number(spelled, at)]
     return list(_Reader([token for token, _ in spelled], [index for _, index in spelled]).read())
+
+
+def _inside_number(spelled: Sequence[tuple[str, int]], at: int) -> bool:
+    """A hesitation in a number (`cent euh vingt`), or between it and its measure, does not cut it in two."""
+    if kind(spelled[at][0]) is not Kind.FILLER or not 0 < at < len(spelled) - 1:
+        return False
+    before, after = spelled[at - 1][0], spelled[at + 1][0]
+    return numerals.is_part(before) and (numerals.is_part(after) or after in _MEASURES or after == "pour")
 
 
 _COUNTED: Final = frozenset(
@@ -215,7 +225,7 @@ class _Reader:
 
     def _piece(self, at: int, *, beside_number: bool) -> "_Piece | None":
         token = self._token(at)
-        if not token or not (token[0].isdecimal() or token in numerals.WORDS):
+        if not token or not numerals.is_part(token):
             return None
         number = numerals.read(self._tokens, at)
         if number is None:

@@ -100,6 +100,11 @@ WORDS: Final = frozenset(SMALL) | frozenset(TENS) | _HUNDREDS | frozenset(_SCALE
 """Every word that can begin or continue a number."""
 
 
+def is_part(said: str) -> bool:
+    """Whether a token can begin or continue a number."""
+    return said[0].isdecimal() or said in WORDS
+
+
 def read(tokens: Sequence[str], at: int) -> tuple[str, int] | None:
     """The number that begins at a token, and the index of the token after it; `None` if none begins there.
 

@@ -112,8 +112,10 @@ _STRETCHES: Final = 4
 """Stretches aligned per quote."""
 _CELLS: Final = 150_000
 """Most cells of alignment per quote: a long quote gets fewer stretches."""
-_VOTES: Final = 4_000
-_VOTES_PER_WORD: Final = 150
+_TELLING: Final = 12
+"""Rare words of a quote that say where to look."""
+_VOTES: Final = 100
+"""Most places looked at for each, nearest to the cited turn."""
 _LEAST_ALIKE: Final = 0.5
 """Share of a quote's words that must be heard in order for the stretch to be aligned at all."""
 
@@ -173,14 +175,17 @@ class TranscriptIndex:
     def _openings(self, heard: Heard, keys: Sequence[str], near: range) -> Iterator[tuple[int, int]]:
         """Stretches where several words of the quote are heard about as far apart as in it, rare words first."""
         slack, gaps = _slack(keys), self.tolerance.longest_gap * sum(key == ELLIPSIS for key in keys)
+        size = slack + gaps
         offsets: dict[int, list[int]] = {}
         weights: dict[int, float] = {}
         for offset, weight in _votes(heard, keys, near):
-            for bucket in (offset // (slack + gaps), offset // (slack + gaps) + 1):
-                offsets.setdefault(bucket, []).append(offset)
-                weights[bucket] = weights.get(bucket, 0.0) + weight
-        for bucket in sorted(weights, key=lambda each: (-weights[each], each))[:_OPENINGS]:
-            ordered = sorted(offsets[bucket])
+            bucket = offset // size
+            offsets.setdefault(bucket, []).append(offset)
+            weights[bucket] = weights.get(bucket, 0.0) + weight
+        # Two neighbours together, so that no quote is cut by the edge of a bucket.
+        paired = {bucket: weights[bucket] + weights.get(bucket + 1, 0.0) for bucket in weights}
+        for bucket in sorted(paired, key=lambda each: (-paired[each], each))[:_OPENINGS]:
+            ordered = sorted(offsets[bucket] + offsets.get(bucket + 1, []))
             middle = ordered[len(ordered) // 2]
             first, last = (ordered[0], ordered[-1]) if gaps else (middle, middle)
             yield max(0, first - slack), min(len(heard.keys), max(0, last + len(keys) + slack))
@@ -197,14 +202,11 @@ def _apart(start: int, end: int, near: range) -> int:
 
 
 def _votes(heard: Heard, keys: Sequence[str], near: range) -> Iterator[tuple[int, float]]:
-    """For words of the quote, rarest first: where the quote would begin if it were this one, and how telling that is."""
+    """For the rarest words of a quote: where it would begin if they were its own, and how telling each is."""
     placed = [(heard.positions[key], at) for at, key in enumerate(keys) if key in heard.positions]
-    left = _VOTES
-    for positions, at in sorted(placed, key=lambda pair: len(pair[0])):
+    for positions, at in sorted(placed, key=lambda pair: len(pair[0]))[:_TELLING]:
         middle = bisect_right(positions, near.start)
-        half = _VOTES_PER_WORD // 2
-        shown = positions[max(0, middle - half) : middle + half]
-        yield from ((position - at, 1 / len(positions)) for position in shown)
-        left -= len(shown)
-        if left < 0:
-            return
+        shown = positions[max(0, middle - _VOTES // 2) : middle + _VOTES // 2]
+        weight = 1 / len(positions)
+        for position in shown:
+            yield position - at, weight
