@@ -94,7 +94,10 @@ def demo(
     from conforme.demo import DemoOptions, run
 
     raise typer.Exit(
-        run(DemoOptions(fiches, once=once, json_file=json, fault_rate=fault_rate), _configured(log_level="warning"))
+        run(
+            DemoOptions(fiches, once=once, json_file=json, fault_rate=fault_rate),
+            _configured(log_level="warning"),
+        )
     )
 
 
@@ -117,6 +120,59 @@ def serve(
     with migrated_database(settings) as url:
         _with_database(url, seed_configurations)
         asyncio.run(run(settings, url, Role(role.value)))
+
+
+@app.command()
+def sandbox(  # noqa: PLR0913 -- one parameter per option
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", help="File to write addresses and environment to; default standard output."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same people, calls and faults.")] = 1,
+    fault_rate: Annotated[
+        float, typer.Option(help="Share of provider calls that fail.", min=0, max=0.9)
+    ] = 0.0,
+    fabricated_share: Annotated[
+        float,
+        typer.Option(
+            help="Share of control points to which the model adds a quote nobody said.", min=0, max=1
+        ),
+    ] = 0.0,
+    model_latency_ms: Annotated[float, typer.Option(help="Time of each answer of the model.", min=0)] = 0.0,
+    speech_latency_ms: Annotated[float, typer.Option(help="Time of each transcription.", min=0)] = 0.0,
+    crm_latency_ms: Annotated[float, typer.Option(help="Time of each answer of the CRM.", min=0)] = 0.0,
+    sales_per_day: Annotated[int, typer.Option(help="Sales of each day.", min=0, max=200)] = 12,
+) -> None:
+    """Simulate every outside system on loopback until stopped: CRM, speech, model, Pusher, webhooks, mail.
+
+    Says in JSON where each listens and which environment points Conforme at them.
+    """
+    from conforme.process import stop_on_signals
+    from conforme.sandbox.weather import FaultPlan, Latency
+    from conforme.sandbox.world import Sandbox, SandboxOptions, as_json, serve
+
+    options = SandboxOptions(
+        seed=seed,
+        faults=FaultPlan.of_rate(fault_rate),
+        fabricated_share=fabricated_share,
+        model_latency=Latency(base_ms=model_latency_ms),
+        speech_latency=Latency(base_ms=speech_latency_ms),
+        crm_latency=Latency(base_ms=crm_latency_ms),
+        sales_per_day=sales_per_day,
+    )
+
+    def announce(world: Sandbox) -> None:
+        if json is None:
+            typer.echo(as_json(world))
+            return
+        fresh = json.with_name(f"{json.name}.new")
+        fresh.write_text(as_json(world), encoding="utf-8")
+        fresh.replace(json)  # whoever waits for the file finds it whole
+
+    async def run() -> None:
+        await serve(options, announce, stop_on_signals())
+
+    asyncio.run(run())
 
 
 @app.command()

@@ -32,6 +32,9 @@ CITATION_COUNTS = ("located", "relocated", "aligned", "dropped")
 async def finish(resources: Resources, audit_id: int) -> dict[str, Any]:
     """Scores the audit from its stored statuses; one with a step missing fails, and says which."""
     async with resources.database.write() as session:
+        known = await queries.locked(session, audit_id)
+        if known is not None and known.status == "completed":  # by this very stage, before a crash
+            return {"status": "completed", "niveau": known.niveau}
         audit = await open_audit(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         steps = await queries.steps_of(session, audit_id)

@@ -179,7 +179,7 @@ async def silent_since(session: ReadSession, age: timedelta, *, limit: int) -> l
         .order_by(AuditRow.updated_at)
         .limit(limit)
     )
-    return [(audit_id, job_id) for audit_id, job_id in (await session.execute(query)).tuples()]
+    return [(audit_id, job_id) for audit_id, job_id in await session.execute(query)]
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ async def statuts_by_step(session: Session, audit_id: int) -> dict[int, list[tup
         .order_by(ControlPointRow.step_position, ControlPointRow.control_point_index)
     )
     found: dict[int, list[tuple[int, str]]] = {}
-    for position, number, statut in (await session.execute(query)).tuples():
+    for position, number, statut in await session.execute(query):
         found.setdefault(position, []).append((number, statut))
     return found
 

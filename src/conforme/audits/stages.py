@@ -246,25 +246,37 @@ async def _bill(resources: Resources, audit_id: int, position: int, spent: Spent
 
 
 async def _keep(resources: Resources, audit: AuditRow, total: int, analysis: StepAnalysis) -> None:
+    position = analysis.step.position
     async with resources.database.write() as session:
-        call = model_call(
-            analysis.spent, purpose="audit-step", audit_id=audit.id, step_position=analysis.step.position
-        )
+        call = model_call(analysis.spent, purpose="audit-step", audit_id=audit.id, step_position=position)
         await record_call(session, call, PriceTable.load(resources.settings.price_table))
+        if await _is_settled(session, audit.id, position):
+            return
         await store.keep_step(session, audit.id, analysis)
         done, failed = await queries.step_counts(session, audit.id)
         told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         await events.record_all(session, [telling.step_completed(audit, analysis), told])
 
 
+async def _is_settled(session: WriteSession, audit_id: int, position: int) -> bool:
+    """Whether another execution stored the step meanwhile, or the audit is gone.
+
+    Holds the audit until the transaction ends: steps are stored one after the other, so that a replica which slept
+    through the loss of its work changes nothing, and every count of steps that is told is right.
+    """
+    if await queries.locked(session, audit_id) is None:
+        return True
+    return position in await queries.analysed_positions(session, audit_id)
+
+
 async def give_up(resources: Resources, audit_id: int, position: int, reason: str) -> dict[str, Any]:
     """Stores that a step could not be analysed."""
     async with resources.database.write() as session:
+        if await _is_settled(session, audit_id, position):
+            return {"ok": True, "cached": True}
         audit = await queries.row(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         step = next(step for step in pinned.rules.steps if step.position == position)
-        if position in await queries.analysed_positions(session, audit_id):
-            return {"ok": True, "cached": True}
         await store.keep_outage(session, audit_id, step, reason)
         done, failed = await queries.step_counts(session, audit_id)
         await events.record_all(

@@ -8,8 +8,8 @@ latency are the chassis's.
 import random
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any
@@ -41,6 +41,10 @@ class GatewayFaults:
     """Fiche ids answered 404 however often they are asked for."""
     without_recordings: frozenset[str] = frozenset()
     """Fiche ids whose recordings are never listed."""
+    crowded: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Fiche ids with the number of calls their details list: the known ones, again and again under other ids."""
+    lost_audio: frozenset[str] = frozenset()
+    """File names of recordings that are listed and answered 404."""
 
 
 class Gateway:
@@ -126,14 +130,15 @@ class Gateway:
             return _refusal(200, "Fiche could not be parsed")
         query = request.query_params
         listed = _is_true(query.get("include_recordings")) and fiche_id not in self.faults.without_recordings
-        return JSONResponse(
-            dossier.details(
-                self.population,
-                sale,
-                recordings_at=_base(request) if listed else None,
-                mail_devis=_is_true(query.get("include_mail_devis")),
-            )
+        file = dossier.details(
+            self.population,
+            sale,
+            recordings_at=_base(request) if listed else None,
+            mail_devis=_is_true(query.get("include_mail_devis")),
         )
+        if listed and fiche_id in self.faults.crowded:
+            file["recordings"] = _crowd(file["recordings"], self.faults.crowded[fiche_id])
+        return JSONResponse(file)
 
     def _denies(self, fiche_id: str) -> bool:
         unlucky = random.Random(f"spurious:{fiche_id}").random() < self.faults.spurious_not_found
@@ -150,7 +155,7 @@ class Gateway:
 
     async def _recording(self, request: Request) -> Response:
         recording = self.population.recording(request.path_params["file_name"])
-        if recording is None:
+        if recording is None or recording.file_name in self.faults.lost_audio:
             return _refusal(404, "Recording not found")
         return _ranged(_audio(self.population, str(recording.reference), recording.file_name), request)
 
@@ -180,6 +185,11 @@ def _ranged(body: bytes, request: Request) -> Response:
         return Response(status_code=416, headers=headers | {"content-range": f"bytes */{len(body)}"})
     headers["content-range"] = f"bytes {first}-{last}/{len(body)}"
     return Response(body[first : last + 1], 206, media_type="audio/mpeg", headers=headers)
+
+
+def _crowd(recordings: list[Json], count: int) -> list[Json]:
+    listed = (recordings[rank % len(recordings)] for rank in range(count))
+    return [item | {"call_id": f"{item['call_id']}{rank:04d}"} for rank, item in enumerate(listed)]
 
 
 def _malformed(item: Json) -> Json:

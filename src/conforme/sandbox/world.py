@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -147,6 +148,12 @@ class Sandbox:
     def planted(self) -> Mapping[str, Any]:
         """`{fabricated_quotes, quotes: [{text, kind, recording, turn}]}`: what the model said that nobody said."""
         return self.stand_in.report()["planted"]
+
+
+def as_json(sandbox: Sandbox) -> str:
+    """`{addresses, environment}` of a running sandbox."""
+    found = {"addresses": sandbox.addresses(), "environment": sandbox.environment()}
+    return json.dumps(found, indent=2)
 
 
 async def serve(

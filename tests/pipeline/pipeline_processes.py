@@ -1,0 +1,192 @@
+"""The sandbox and replicas of the product in processes of their own: what is killed, and what outlives it."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+import httpx2
+
+from conforme.sandbox.world import Sandbox, SandboxOptions, serve
+from conforme.settings import Settings, settings_with
+
+TOKEN = "token-of-the-pipeline"
+QUICK = {
+    "API_AUTH_TOKEN": TOKEN,
+    "LOG_LEVEL": "error",
+    "REPLICA_HEARTBEAT_SECONDS": "0.3",
+    "REPLICA_LEASE_SECONDS": "1.5",
+    "DRAIN_SECONDS": "5",
+    "DATABASE_POOL_SIZE": "6",
+    "TRANSCRIPTION_ELEVENLABS_RATE_LIMIT_PER_MINUTE": "10000",
+    "TRANSCRIPTION_ELEVENLABS_BACKOFF_BASE_SECONDS": "0.05",
+    "LLM_BACKOFF_BASE_SECONDS": "0.05",
+}
+"""What makes a replica of the tests answer, fail and recover in little time."""
+
+# One process imports everything, each replica is a fork of it. `durable_jobs` is for the engine's own replicas, which
+# are forks of the same process when both are tested in one run.
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(
+    [
+        "conforme.app",
+        "conforme.process",
+        "conforme.sandbox.world",
+        "conforme.foundation.llm_pydantic_ai",
+        "pydantic_ai.models.openai",
+        "openai.resources.responses",
+        "dbos._sys_db_postgres",
+        "dbos._sys_db_sqlite",
+        "uvicorn",
+        "uvicorn.lifespan.on",
+        "uvicorn.protocols.http.h11_impl",
+        "durable_jobs",
+    ]
+)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = 60) -> None:
+    """Returns as soon as the condition holds; fails when it does not within `seconds`."""
+    limit = asyncio.get_running_loop().time() + seconds
+    while True:
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return
+        assert asyncio.get_running_loop().time() < limit, f"waited in vain until {what}"
+        await asyncio.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class _Process:
+    """A fork that is killed at the latest when the test ends."""
+
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        self.process: ForkServerProcess = _forks.Process(target=target, args=arguments, daemon=True)
+        self.process.start()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    async def ended(self) -> int | None:
+        await until(lambda: not self.process.is_alive(), "the process has ended")
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        if self.process.is_alive():
+            self.signal(signal.SIGKILL)
+        self.process.join()
+
+
+class Replica(_Process):
+    """`conforme serve` on a port that it keeps when it is started again."""
+
+    def __init__(self, url: str, environment: Mapping[str, str], port: int) -> None:
+        super().__init__(_serve, url, {**environment, "PORT": str(port)})
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def ready(self) -> "Replica":
+        async with httpx2.AsyncClient(base_url=self.url, trust_env=False) as client:
+
+            async def answers() -> bool:
+                assert self.process.is_alive(), "the replica has ended before it was ready"
+                try:
+                    return (await client.get("/health/ready")).status_code == 200
+                except httpx2.TransportError:
+                    return False
+
+            await until(answers, "the replica is ready")
+        return self
+
+
+def _serve(url: str, environment: dict[str, str]) -> None:
+    from conforme.app import Role
+    from conforme.foundation.logging import configure_logging
+    from conforme.process import serve as run
+
+    settings = settings_with(Settings(), environment)
+    configure_logging(settings)
+    asyncio.run(run(settings, url, Role.ALL))
+
+
+@dataclass
+class Outside:
+    """The sandbox as seen from another process: how the product reaches it, what it was asked."""
+
+    addresses: dict[str, str]
+    environment: dict[str, str]
+
+    async def counts(self, service: str) -> dict[str, Any]:
+        return await self._control(service, "counts")
+
+    async def requests(self, *services: str) -> int:
+        """How often these were asked, all routes together."""
+        counts = [await self.counts(service) for service in services]
+        return sum(route["requests"] for each in counts for route in each["routes"].values())
+
+    async def journal(self, service: str) -> list[dict[str, Any]]:
+        return await self._control(service, "journal")
+
+    async def asked(self, service: str, path: str) -> set[str]:
+        """What was asked on that path so far, once the requests under way have ended."""
+
+        async def at_rest() -> bool:
+            return (await self.counts(service))["in_flight"] == 0
+
+        await until(at_rest, f"no request to the {service} is under way")
+        return {entry["subject"] for entry in await self.journal(service) if path in entry["route"]}
+
+    async def _control(self, service: str, what: str) -> Any:
+        async with httpx2.AsyncClient(base_url=self.addresses[service], trust_env=False) as client:
+            return (await client.get(f"/__sandbox__/{what}")).json()
+
+
+def _simulate(options: SandboxOptions, pipe: Any) -> None:
+    def announce(sandbox: Sandbox) -> None:
+        pipe.send((sandbox.addresses(), sandbox.environment()))
+
+    asyncio.run(serve(options, announce))
+
+
+@contextmanager
+def outside(options: SandboxOptions) -> Generator[Outside]:
+    """A sandbox that outlives the product: killed when the block ends."""
+    here, there = _forks.Pipe()
+    process = _Process(_simulate, options, there)
+    try:
+        assert here.poll(60), "the sandbox did not start"
+        yield Outside(*here.recv())
+    finally:
+        process.kill()
+        here.close()
+        there.close()
+
+
+Start = Callable[..., Replica]
+
+
+@contextmanager
+def replicas(url: str, environment: Mapping[str, str]) -> Generator[Start]:
+    """Starts replicas on a database, each on its own port unless told; whatever is left of them is killed."""
+    started: list[Replica] = []
+
+    def start(port: int | None = None, **changed: str) -> Replica:
+        started.append(Replica(url, {**environment, **QUICK, **changed}, port or free_port()))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for replica in started:
+            replica.kill()
