@@ -39,7 +39,7 @@ from conforme.transcriptions.words import one_line
 ALL_DONE, SOME_MISSING, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
 PIECE_BYTES = 256 * 1024
 CONFIG_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-STAND_IN: Final = "règles du bac à sable"
+STAND_IN: Final = "bac à sable (lecture par règles, aucun modèle de langage)"
 """What the report calls the model of `--sandbox`: it is none."""
 
 

@@ -114,6 +114,7 @@ def _citation(citation: Citation, call: HeardCall) -> dict[str, Any]:
         "end_ms": citation.end_ms,
         "speaker": None if citation.speaker == UNKNOWN_SPEAKER else citation.speaker,
         "turn": call.turn_of(citation.first_word),
+        "last_turn": call.turn_of(citation.last_word),
         "match": citation.match,
     }
 
