@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
@@ -84,16 +85,22 @@ def pytest_runtest_setup() -> None:
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder that all workers of this run share."""
-    base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
+def run_folder(testrun_uid: str) -> Path:
+    """A folder that all workers of this run share; not pytest's own, which the server's user may not enter."""
+    return Path(tempfile.gettempdir()) / f"conforme-tests-{testrun_uid}"
+
+
+@pytest.fixture
+def open_folder() -> Generator[Path]:
+    """A folder for a server of one's own."""
+    with tempfile.TemporaryDirectory(prefix="conforme-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")
 def server_url(run_folder: Path) -> Generator[str]:
     """The one PostgreSQL server of this run."""
-    with running_server(run_folder / "pg", parameters=FAST_AND_FORGETFUL, at_end="delete") as url:
+    with running_server(run_folder, parameters=FAST_AND_FORGETFUL, at_end="delete") as url:
         yield url
 
 

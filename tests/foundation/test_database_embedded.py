@@ -41,17 +41,17 @@ def joined(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.crash
-def test_the_server_lives_as_long_as_somebody_uses_it_and_is_found_again(tmp_path: Path) -> None:
-    settings = Settings.model_validate({"data": tmp_path})
+def test_the_server_lives_as_long_as_somebody_uses_it_and_is_found_again(open_folder: Path) -> None:
+    settings = Settings.model_validate({"data": open_folder})
     with database_url(settings) as url:
         with psycopg.connect(url) as connection:
             connection.execute("create table kept (answer int)")
             connection.execute("insert into kept values (42)")
-        server = postmaster(tmp_path)
-        leaver, victim = join(tmp_path), join(tmp_path)
+        server = postmaster(open_folder)
+        leaver, victim = join(open_folder), join(open_folder)
         joined(leaver)
         joined(victim)
-        assert postmaster(tmp_path).pid == server.pid, "the second process joins the server of the first"
+        assert postmaster(open_folder).pid == server.pid, "the second process joins the server of the first"
         leaver.communicate("\n")
         victim.kill()
         victim.communicate()

@@ -165,6 +165,7 @@ async def test_a_queued_job_can_be_cancelled_before_it_starts(durable: Durable) 
 async def test_a_job_that_misses_its_deadline_fails_with_all_its_children(durable: Durable) -> None:
     outcome = await run(durable, jobs.HASTY, "hasty", children=2, seconds=0.3, steps=100)
     assert (outcome.ok, outcome.cancelled, outcome.code) == (False, False, "DEADLINE_EXCEEDED")
+    assert await durable.state("hasty-0"), "the children had been started"
     for child in ("hasty-0", "hasty-1"):
         assert (await durable.wait(child, 10)).code in {"DEADLINE_EXCEEDED", "CANCELLED"}
 

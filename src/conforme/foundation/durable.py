@@ -249,10 +249,9 @@ class Durable:
 
     async def delete_ended(self, older_than_seconds: float, batch: int) -> int:
         """Forgets up to `batch` jobs that ended longer ago than that; returns how many."""
+        values = {"age": int(older_than_seconds * 1000), "batch": batch}
         async with self.database.read() as session:
-            ids = list(
-                (await session.scalars(job_rows.EXPIRED, {"age": older_than_seconds, "batch": batch})).all()
-            )
+            ids = list((await session.scalars(job_rows.EXPIRED, values)).all())
         if ids:
             await self._engine.delete(ids)
         return len(ids)

@@ -45,7 +45,7 @@ ADOPT = text(
 CHILDREN = text("select workflow_uuid from dbos.workflow_status where parent_workflow_id = :id")
 EXPIRED = text(
     "select workflow_uuid from dbos.workflow_status"
-    " where completed_at < (extract(epoch from now()) * 1000)::bigint - (:age * 1000)::bigint limit :batch"
+    " where completed_at < (extract(epoch from now()) * 1000)::bigint - :age limit :batch"
 )
 OPEN_KEYS = text(
     """
