@@ -50,8 +50,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[Finding]:
-    crm = settings.fiche_api_base_url or settings.fiche_api_url
-    yield _reachable("CRM gateway", settings.crm_base_url, "FICHE_API_BASE_URL" if crm else "default address")
+    if settings.crm_base_url:
+        yield _reachable("CRM gateway", settings.crm_base_url, "FICHE_API_BASE_URL")
+    else:
+        yield Finding("CRM gateway", ok=False, said="no address: set FICHE_API_BASE_URL")
     if settings.elevenlabs_api_key is None:
         yield Finding("speech to text", ok=False, said="no key: set ELEVENLABS_API_KEY")
     else:
@@ -71,8 +73,6 @@ def _access(settings: Settings) -> Iterator[Finding]:
     count = len(settings.api_tokens)
     said = f"{count} API token(s)" if count else "nobody can call the API: set API_AUTH_TOKENS"
     yield Finding("access", ok=count > 0, said=said, needed=False)
-    fan_out = "Redis" if settings.redis_url else "LISTEN/NOTIFY of the database"
-    yield Finding("realtime", ok=True, said=fan_out, needed=False)
 
 
 def _reachable(what: str, url: str, said: str) -> Finding:

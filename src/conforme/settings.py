@@ -53,14 +53,12 @@ class Settings(BaseSettings):
     """PostgreSQL to use; unset starts the embedded server under the data folder."""
     database_pool_size: int = Field(default=10, ge=1, le=200)
     """Connections one process keeps for the application (the engine has its own)."""
-    redis_url: Secret = None
 
     # HTTP server
     host: str = "127.0.0.1"
     port: int = Field(default=3002, ge=0, le=65535)
     hostname: str | None = None
     """Label of this instance in `X-Backend-Instance`; default `pid-<pid>`."""
-    node_env: Literal["production", "development", "test"] | None = None
     api_base_url: str = "http://localhost:3002"
     """Public address, used in links sent to clients."""
     body_limit_bytes: int = Field(default=50 * 1024 * 1024, ge=1024)
@@ -175,8 +173,10 @@ class Settings(BaseSettings):
 
     @property
     def crm_base_url(self) -> str:
-        """The gateway's base, `/api` appended once (spec/fiches §1)."""
-        base = self.fiche_api_base_url or self.fiche_api_url or "https://api.devis-mutuelle-pas-cher.com"
+        """The gateway's base, `/api` appended once (spec/fiches §1); empty when none is configured."""
+        base = self.fiche_api_base_url or self.fiche_api_url
+        if base is None:
+            return ""
         base = base.rstrip("/")
         return base if base.endswith("/api") else f"{base}/api"
 

@@ -37,7 +37,13 @@ class StepAnalysis:
 
 
 async def analyse_step(
-    model: LanguageModel, case: Case, step: StepRule, *, cache_key: str, policy: Policy
+    model: LanguageModel,
+    case: Case,
+    step: StepRule,
+    *,
+    cache_key: str,
+    policy: Policy,
+    model_name: str | None = None,
 ) -> StepAnalysis:
     """Asks the model about one step and keeps what the words support.
 
@@ -47,7 +53,7 @@ async def analyse_step(
         ModelUnavailable, ModelRefused, ModelOutputInvalid, Misconfigured: no answer could be had.
     """
     points = points_in_force(step, case.day, case.rules.call_origin)
-    request = question(case.rules, step, points, case.transcript, cache_key=cache_key)
+    request = question(case.rules, step, points, case.transcript, cache_key=cache_key, model=model_name)
     reply = await model.ask(request)
     finding = gate(reply.output, points, case.index, policy)
     held = all_points(step, finding)

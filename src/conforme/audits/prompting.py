@@ -17,6 +17,7 @@ from conforme.foundation.llm import ModelRequest
 
 PROOFS = {"call": "appel", "crm": "CRM", "document": "document"}
 SPEAKERS = {"advisor": "conseiller", "client": "client"}
+STEP_FENCE = "<step>"
 _FENCES = str.maketrans({"<": "‹", ">": "›"})
 
 
@@ -65,7 +66,13 @@ def _fenced(step: StepRule) -> StepRule:
 
 
 def question(
-    rules: Rules, step: StepRule, points: list[tuple[int, ControlPoint]], transcript: str, *, cache_key: str
+    rules: Rules,
+    step: StepRule,
+    points: list[tuple[int, ControlPoint]],
+    transcript: str,
+    *,
+    cache_key: str,
+    model: str | None = None,
 ) -> ModelRequest[StepVerdict]:
     """The request for one step.
 
@@ -75,6 +82,7 @@ def question(
         points: its numbered points in force.
         transcript: the rendered timeline, already fenced.
         cache_key: same for all steps of one audit.
+        model: the one that the audit pins; None asks the configured one.
     """
     fenced = _fenced(step)
     prompt = (
@@ -88,4 +96,11 @@ def question(
             points=[(number, fenced.control_points[number - 1]) for number, _ in points],
         )
     )
-    return ModelRequest(instructions=instructions(), prompt=prompt, output=StepVerdict, cache_key=cache_key)
+    return ModelRequest(
+        instructions=instructions(),
+        prompt=prompt,
+        output=StepVerdict,
+        cache_key=cache_key,
+        model=model,
+        shared_chars=prompt.rindex(STEP_FENCE),
+    )

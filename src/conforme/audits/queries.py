@@ -189,6 +189,8 @@ class Verdicts:
     steps: list[StepResultRow]
     points: list[ControlPointRow]
     citations: list[CitationRow]
+    dropped: list[DroppedCitationRow]
+    """Quotes that nobody was found to say; not evidence, kept for inspection."""
 
 
 async def verdicts(session: Session, audit_id: int) -> Verdicts:
@@ -206,7 +208,12 @@ async def verdicts(session: Session, audit_id: int) -> Verdicts:
         .where(CitationRow.audit_id == audit_id)
         .order_by(CitationRow.step_position, CitationRow.control_point_index, CitationRow.citation_index)
     )
-    return Verdicts(list(steps), list(points), list(citations))
+    dropped = await session.scalars(
+        select(DroppedCitationRow)
+        .where(DroppedCitationRow.audit_id == audit_id)
+        .order_by(DroppedCitationRow.id)
+    )
+    return Verdicts(list(steps), list(points), list(citations), list(dropped))
 
 
 async def steps_of(session: Session, audit_id: int) -> list[StepResultRow]:
@@ -214,11 +221,6 @@ async def steps_of(session: Session, audit_id: int) -> list[StepResultRow]:
         select(StepResultRow).where(StepResultRow.audit_id == audit_id).order_by(StepResultRow.step_position)
     )
     return list(await session.scalars(query))
-
-
-async def dropped_of(session: Session, audit_id: int) -> list[DroppedCitationRow]:
-    query = select(DroppedCitationRow).where(DroppedCitationRow.audit_id == audit_id)
-    return list(await session.scalars(query.order_by(DroppedCitationRow.id)))
 
 
 async def analysed_positions(session: Session, audit_id: int) -> set[int]:

@@ -16,7 +16,7 @@ from conforme.audit_configs.revisions import Revision, revision_for_run
 from conforme.audits import queries
 from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning, IdempotencyKeyReused
 from conforme.audits.models import OPEN, AuditRow
-from conforme.audits.telling import approach
+from conforme.audits.telling import APPROACH
 from conforme.audits.workflows import RunAuditJob, run_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import Base, WriteSession, now
@@ -135,7 +135,7 @@ async def _create(
         result_data={
             "audit_id": tracking_id,
             "status": "pending",
-            "approach": approach(use_rlm=wish.use_rlm),
+            "approach": APPROACH,
         },
     )
     session.add(audit)

@@ -55,31 +55,19 @@ async def open_audit(session: WriteSession, audit_id: int) -> AuditRow:
 async def _start(session: WriteSession, audit: AuditRow, pinned: Revision, resources: Resources) -> None:
     audit.status = "running"
     audit.started_at = audit.started_at or now()
-    audit.model = resources.model.name
+    audit.model = audit.model or resources.model.name
     audit.prompt_version = prompt_version()
     audit.result_data = {
         "audit_id": audit.tracking_id,
         "status": "running",
         "started_at": iso(audit.started_at),
-        "approach": telling.approach(use_rlm=audit.use_rlm),
+        "approach": telling.APPROACH,
     }
     await session.flush()
-    rules = pinned.rules
-    await events.record_all(
-        session,
-        [
-            telling.told(
-                audit,
-                "started",
-                "started",
-                audit_config_id=str(audit.audit_config_id),
-                audit_config_name=rules.name,
-                total_steps=len(rules.steps),
-                started_at=iso(audit.started_at),
-            ),
-            telling.told(audit, "fiche_fetch_started", "fetching", from_cache=False),
-        ],
-    )
+    told = [telling.started(audit, pinned.rules)]
+    if audit.transcript_snapshot_id is None:
+        told.append(telling.told(audit, "fiche_fetch_started", "fetching", from_cache=False))
+    await events.record_all(session, told)
 
 
 async def link(resources: Resources, audit_id: int, fetched: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,7 +201,12 @@ async def analyse(resources: Resources, audit_id: int, position: int) -> dict[st
         await events.record_all(session, [telling.step_started(audit, step, len(case.rules.steps))])
     try:
         analysis = await analyse_step(
-            resources.model, case, step, cache_key=f"audit-{audit_id}", policy=policy_of(resources.settings)
+            resources.model,
+            case,
+            step,
+            cache_key=f"audit-{audit_id}",
+            policy=policy_of(resources.settings),
+            model_name=audit.model,
         )
     except ModelError as error:
         await _bill(resources, audit_id, position, error.spent)

@@ -8,6 +8,7 @@ from sqlalchemy import delete, insert
 from conforme.audit_configs.rules import StepRule
 from conforme.audits.analysis import StepAnalysis
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
+from conforme.audits.prompting import prompt_version
 from conforme.audits.verdicts import Citation, PointFinding
 from conforme.foundation.database import WriteSession
 
@@ -82,6 +83,8 @@ def _raw(analysis: StepAnalysis) -> dict[str, Any]:
     finding, spent, statistics = analysis.finding, analysis.usage, analysis.finding.statistics
     return {
         "step_metadata": _metadata(analysis.step),
+        "model": analysis.spent.model,
+        "prompt_version": prompt_version(),
         "usage": {
             "prompt_tokens": spent.prompt_tokens,
             "cached_tokens": spent.cached_tokens,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from conforme.audit_configs.rules import StepRule
+from conforme.audit_configs.rules import Rules, StepRule
 from conforme.audits.analysis import StepAnalysis
 from conforme.audits.errors import AuditFailed
 from conforme.audits.models import AuditRow
@@ -11,9 +11,8 @@ from conforme.audits.verdicts import Conforme
 from conforme.foundation.events import Draft, audit_channel, fiche_channel
 from conforme.foundation.web import iso
 
-
-def approach(*, use_rlm: bool) -> dict[str, Any]:
-    return {"use_rlm": use_rlm, "transcript_mode": "tools" if use_rlm else "prompt"}
+APPROACH = {"use_rlm": False, "transcript_mode": "prompt"}
+"""How the words reach the model: whole, in the prompt. Says what is done, whatever was wished for."""
 
 
 def told(audit: AuditRow, name: str, status: str, **fields: Any) -> Draft:
@@ -23,12 +22,24 @@ def told(audit: AuditRow, name: str, status: str, **fields: Any) -> Draft:
         "audit_db_id": str(audit.id),
         "fiche_id": audit.fiche_id,
         "event_id": audit.tracking_id,
-        "approach": approach(use_rlm=audit.use_rlm),
+        "approach": APPROACH,
         **fields,
         "status": status,
     }
     channels = [audit_channel(audit.tracking_id), audit_channel(audit.id), fiche_channel(audit.fiche_id)]
     return Draft(f"audit.{name}", payload, channels)
+
+
+def started(audit: AuditRow, rules: Rules) -> Draft:
+    return told(
+        audit,
+        "started",
+        "started",
+        audit_config_id=str(audit.audit_config_id),
+        audit_config_name=rules.name,
+        total_steps=len(rules.steps),
+        started_at=iso(audit.started_at),
+    )
 
 
 def progress(audit: AuditRow, *, done: int, failed: int, total: int, phase: str) -> Draft:

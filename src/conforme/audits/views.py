@@ -1,9 +1,10 @@
 """Rows into the wire's shapes (spec/audits §10.2, §10.3)."""
 
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
-from conforme.audits.models import CitationRow, ControlPointRow, StepResultRow
+from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.queries import Found, Verdicts
 from conforme.audits.schemas import (
     AuditDetail,
@@ -70,35 +71,43 @@ def detail(
 
 
 def latest_view(stored: dict[str, Any], verdicts: Verdicts) -> dict[str, Any]:
-    """The stored snapshot with its steps put back; a running audit keeps its small object."""
-    if "results" not in stored.get("audit", {}):
+    """The stored snapshot with its steps put back; an audit that is not through keeps its small object beside them."""
+    if not verdicts.steps:
         return stored
-    results = stored["audit"]["results"] | {"steps": steps_of(verdicts)}
-    return stored | {"audit": stored["audit"] | {"results": results}}
+    audit = stored.get("audit", {})
+    results = audit.get("results", {}) | {"steps": steps_of(verdicts)}
+    return stored | {"audit": audit | {"results": results}}
 
 
 def steps_of(verdicts: Verdicts) -> list[dict[str, Any]]:
-    points: dict[int, list[ControlPointRow]] = {}
+    """Every step with its points, and each point with the quotes that were found and those that were not."""
+    citations = _by_point(verdicts.citations)
+    dropped = _by_point(verdicts.dropped)
+    points: dict[int, list[dict[str, Any]]] = {}
     for point in verdicts.points:
-        points.setdefault(point.step_position, []).append(point)
-    citations: dict[tuple[int, int], list[CitationRow]] = {}
-    for citation in verdicts.citations:
-        citations.setdefault((citation.step_position, citation.control_point_index), []).append(citation)
-    return [_step(step, points.get(step.step_position, []), citations) for step in verdicts.steps]
+        place = (point.step_position, point.control_point_index)
+        shown = _point(point, citations.get(place, []), dropped.get(place, []))
+        points.setdefault(point.step_position, []).append(shown)
+    return [_step(step, points.get(step.step_position, [])) for step in verdicts.steps]
 
 
-def _step(
-    step: StepResultRow, points: list[ControlPointRow], citations: dict[tuple[int, int], list[CitationRow]]
-) -> dict[str, Any]:
+Q = TypeVar("Q", CitationRow, DroppedCitationRow)
+
+
+def _by_point(quotes: Iterable[Q]) -> dict[tuple[int, int], list[Q]]:
+    found: dict[tuple[int, int], list[Q]] = {}
+    for quote in quotes:
+        found.setdefault((quote.step_position, quote.control_point_index), []).append(quote)
+    return found
+
+
+def _step(step: StepResultRow, points: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "traite": step.traite,
         "conforme": step.conforme,
         "minutages": step.minutages,
         "score": None if step.score is None else float(step.score),
-        "points_controle": [
-            _point(point, citations.get((step.step_position, point.control_point_index), []))
-            for point in points
-        ],
+        "points_controle": points,
         "mots_cles_trouves": step.mots_cles_trouves,
         "commentaire_global": step.commentaire_global,
         "niveau_conformite": step.niveau_conformite,
@@ -108,12 +117,15 @@ def _step(
     }
 
 
-def _point(point: ControlPointRow, citations: list[CitationRow]) -> dict[str, Any]:
+def _point(
+    point: ControlPointRow, citations: list[CitationRow], dropped: list[DroppedCitationRow]
+) -> dict[str, Any]:
     return {
         "point": point.point,
         "statut": point.statut,
         "commentaire": point.commentaire,
         "citations": [_citation(citation) for citation in citations],
+        "citations_dropped": [{"texte": quote.texte, "reason": quote.reason} for quote in dropped],
         "minutages": point.minutages,
         "erreur_transcription_notee": point.erreur_transcription_notee,
         "variation_phonetique_utilisee": point.variation_phonetique_utilisee,

@@ -17,6 +17,7 @@ from conforme.crm import json_text
 from conforme.crm.errors import FicheNotFound, GatewayFailed
 from conforme.crm.schemas import FicheDetails, SalesFiche
 from conforme.crm.validation import Quarantined, read_fiches, reason_of
+from conforme.foundation.errors import Misconfigured
 from conforme.foundation.outbound import Outbound, OutboundFailed, answer_failure, exchange_failure
 from conforme.settings import Settings
 
@@ -44,9 +45,16 @@ class SalesListing:
 
 
 class CrmGateway:
-    """The gateway as configured by `FICHE_API_*`."""
+    """The gateway as configured by `FICHE_API_*`.
+
+    Raises `Misconfigured` when it is made without an address.
+    """
 
     def __init__(self, outbound: Outbound, settings: Settings) -> None:
+        if not settings.crm_base_url:
+            raise Misconfigured(
+                "No CRM gateway is configured: set FICHE_API_BASE_URL", field="FICHE_API_BASE_URL"
+            )
         self._outbound = outbound
         self._base_url = settings.crm_base_url
         self._headers = authorization(settings.fiche_api_auth_token)
