@@ -5,12 +5,12 @@ price; everything it may not (a negation, a number, a word that decides) has a p
 change shows as a fault with its reason. Banded dynamic programming: time and memory are quote length x band.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Final, Literal
 
-from conforme.audits.lexicon import DETERMINERS, FIXED, Kind, kind, misheard, same_sound
+from conforme.audits.lexicon import DETERMINERS, FIXED, Kind, kind, misheard, same_sound, sound
 from conforme.audits.normalise import ELIDED_WORDS
 from conforme.audits.verdicts import DropReason
 
@@ -84,7 +84,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Edits in order; `heard` to `heard_end` is the passage found."""
+    """Edits in order; `heard` to `heard_end` is the passage found. No edits: the stretch is too short for the quote."""
 
     edits: tuple[Edit, ...]
     heard: int
@@ -158,11 +158,14 @@ class _Grid:
         self._left_out = [_price_left_out(heard, at, tolerance) for at in range(len(heard))]
         self._heard_at = _places((word, at) for at, word in enumerate(heard))
         self._fused_at = _places((word, at) for at in range(len(heard) - 1) for word in _fused(heard, at))
+        self._sounding = _by_sound(self._heard_at), _by_sound(self._fused_at)
         self._moves: list[bytearray] = []
 
     def alignment(self) -> Alignment:
         last = self._fill()
         end = min(range(self._width), key=last.__getitem__)
+        if last[end] == _NEVER:
+            return Alignment((), 0, 0, _NEVER)
         edits = tuple(reversed(list(self._back(end))))
         return Alignment(
             edits=edits,
@@ -215,15 +218,23 @@ class _Grid:
     ) -> None:
         """Words written apart on one side and together on the other."""
         columns = self._columns(i)
-        for at in self._fused_at.get(self._quote[i - 1], ()):
+        for at in self._heard_as(self._quote[i - 1], self._fused_at, self._sounding[1]):
             column = at + 2 - i - self._low
             if column in columns and column > 0:
                 self._offer(target, column, above[column - 1], _HEARD_TWO)
         for word in _fused(self._quote, i - 2) if i > 1 else ():
-            for at in self._heard_at.get(word, ()):
+            for at in self._heard_as(word, self._heard_at, self._sounding[0]):
                 column = at + 1 - i - self._low
                 if column in columns:
                     self._offer(target, column, two_above[column + 1], _SAID_TWO)
+
+    def _heard_as(
+        self, word: str, places: Mapping[str, list[int]], sounding: Mapping[str, list[str]]
+    ) -> Iterator[int]:
+        """Where a word is heard, or another one of the same sound."""
+        for heard in sounding.get(sound(word), ()):
+            if heard == word or same_sound(heard, word):
+                yield from places[heard]
 
     def _offer(self, target: tuple[list[float], bytearray], column: int, before: float, move: int) -> None:
         row, moves = target
@@ -282,13 +293,19 @@ def _places(pairs: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
     return places
 
 
+def _by_sound(words: Iterable[str]) -> dict[str, list[str]]:
+    sounding: dict[str, list[str]] = {}
+    for word in words:
+        sounding.setdefault(sound(word), []).append(word)
+    return sounding
+
+
 def _fused(words: Sequence[str], at: int) -> tuple[str, ...]:
-    """How words `at` and `at + 1` read when written together: `par ce`, `l'orias`; no number, no full negation."""
+    """How words `at` and `at + 1` read when written together: `parce`, `lorias`; no number, no negation."""
     first, second = words[at], words[at + 1]
-    elided = (first[:-1] + second,) if first in ELIDED_WORDS else ()
     if ELLIPSIS in {first, second} or {kind(first), kind(second)} & {Kind.NUMBER, Kind.NEGATION}:
-        return elided if first == "ne" and kind(second) not in {Kind.NUMBER, Kind.NEGATION} else ()
-    return (first + second, *elided)
+        return ()
+    return (first + second, first[:-1] + second) if first in ELIDED_WORDS else (first + second,)
 
 
 def _prices_put_in(quote: Sequence[str], tolerance: Tolerance) -> list[float]:

@@ -57,7 +57,7 @@ _DECISIVE: Final = _set(
     "inclus incluse exclu exclus exclue exclusion compris comprise hausse baisse augmente augmentez augmenter "
     "diminue diminuer augmentation diminution entrant sortant meilleur pire vrai faux oubliez minimum maximum "
     "mensuel mensuelle annuel annuelle annule annulee annuler annulation trimestriel trimestrielle hebdomadaire "
-    "superieur inferieur majeur mineur dernier derniere maternite paternite "
+    "superieur inferieur majeur mineur premier premiere first dernier derniere maternite paternite "
     "assureur assureurs assure assuree assures employeur employe employee vendeur acheteur mandant mandataire "
     "crediteur debiteur credit debit beneficiaire souscripteur peut peuvent pouvez doit doivent devez faut "
     "free paid optional mandatory less more only except unless if until before after always sometimes often "
@@ -156,8 +156,16 @@ LONG_WORD: Final = 7
 """From this length on, even the first letter may have been misheard."""
 
 
+_HOMOPHONES: Final = tuple(
+    map(_set, ("et est es ai", "on ont", "a as", "ce se", "ces ses", "si ci", "sa ca", "ma mas"))
+)
+"""Short words whose sound the rules above do not tell."""
+
+
 def same_sound(one: str, other: str) -> bool:
     """Whether two words are told apart only by spelling; numbers and negations never are."""
+    if any(one in group and other in group for group in _HOMOPHONES):
+        return True
     if len(one) < 2 or len(other) < 2 or {kind(one), kind(other)} & {Kind.NUMBER, Kind.NEGATION}:
         return False
     return sound(one) == sound(other) and OSA.normalized_similarity(one, other) >= HOMOPHONE
@@ -173,9 +181,8 @@ def misheard(one: str, other: str, vocabulary: Collection[str]) -> bool:
     if kinds & {Kind.NUMBER, Kind.NEGATION} or _contrary(one, other):
         return False
     longest = max(len(one), len(other))
-    if kinds & _WEIGHTY:
-        if kinds - _WEIGHTY != {Kind.CONTENT} or longest < 5:
-            return False
+    if kinds & _WEIGHTY and (kinds - _WEIGHTY != {Kind.CONTENT} or longest < 5):
+        return False
     if (one in vocabulary and other in vocabulary) or longest < 4:
         return False
     if longest < LONG_WORD and one[0] != other[0]:

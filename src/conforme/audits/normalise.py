@@ -61,6 +61,7 @@ _MONTHS: Final = [
     "decembre",
 ]
 _SIGNS: Final = {"€": "euro", "$": "dollar", "£": "pound", "%": "pourcent"}
+_FIRST: Final = {"er": "premier", "re": "premiere", "st": "first"}
 _ONE_SPELLING: Final = {
     "euros": "euro", "eur": "euro", "dollars": "dollar", "percent": "pourcent", "pourcents": "pourcent",
     "heures": "heure", "cannot": "can not", "aujourdhui": "aujourd hui",
@@ -78,8 +79,14 @@ _IRREGULAR: Final = {"won": "will", "can": "can", "shan": "shall", "ain": "is"}
 @lru_cache(maxsize=32_768)
 def tokens(word: str) -> tuple[str, ...]:
     """The tokens of one written word: folded words and digits with `.` as decimal mark."""
+    if _BORN.fullmatch(word):
+        return ("nee",)
     parts = [part for match in _TOKEN.finditer(fold(word)) for part in _parts(match)]
     return tuple(_without_elisions(parts))
+
+
+# Without its accent, `né` would be the negation.
+_BORN: Final = re.compile(r"\W*né(?:e|s|es)?\W*", re.IGNORECASE)
 
 
 def _parts(match: re.Match[str]) -> list[str]:
@@ -89,9 +96,11 @@ def _parts(match: re.Match[str]) -> list[str]:
             return _date(text)
         case "hour":
             hours, minutes = text.split(":")
-            return [str(int(hours)), "heure", *([minutes] if int(minutes) else [])]
+            return [str(int(hours)), "heures", *([minutes] if int(minutes) else [])]
         case "number":
             return _number(text)
+        case "ordinal":
+            return [_FIRST.get(match.group(0)[-2:], text) if text == "1" else text]
         case "sign":
             return [_SIGNS[text]]
         case _:
@@ -184,7 +193,7 @@ _COUNTED: Final = frozenset(
 """What follows a number that is not the cents of the amount before it: `40 euros 12 mois`."""
 
 
-_MEASURES: Final = frozenset({"euro", "centime", "centimes", "heure", "pourcent"})
+_MEASURES: Final = frozenset({"euro", "centime", "centimes", "heure", "heures", "pourcent"})
 
 
 class _Reader:
@@ -255,7 +264,7 @@ class _Reader:
         if measure in {"pour", "per"} and self._token(piece.after + 1) == "cent":
             return [number, self._unit("pourcent", piece.after, piece.after + 2)], piece.after + 2
         if measure == "h":
-            return [number, self._unit("heure", piece.after, piece.after + 1)], piece.after + 1
+            return [number, self._unit("heures", piece.after, piece.after + 1)], piece.after + 1
         return [number], piece.after
 
     def _amount(self, value: str, at: int, after: int) -> tuple[list[Unit], int]:

@@ -91,7 +91,7 @@ ARTICLES: Final = frozenset({"un", "une", "one"})
 """Words that are mostly not numbers; they count as 1 only beside another number."""
 
 _ORDINALS: Final = {
-    "premier": 1, "premiere": 1, "first": 1, "deuxieme": 2, "troisieme": 3, "third": 3, "quatrieme": 4, "fourth": 4,
+    "deuxieme": 2, "troisieme": 3, "third": 3, "quatrieme": 4, "fourth": 4,
     "cinquieme": 5, "fifth": 5, "sixieme": 6, "sixth": 6, "septieme": 7, "seventh": 7, "huitieme": 8, "eighth": 8,
     "neuvieme": 9, "ninth": 9, "dixieme": 10, "tenth": 10,
 }  # fmt: skip

@@ -108,7 +108,7 @@ class Stretch:
 _ELSEWHERE: Final = 10_000_000
 _OPENINGS: Final = 5
 """Diagonals looked at per recording."""
-_STRETCHES: Final = 4
+_STRETCHES: Final = 6
 """Stretches aligned per quote."""
 _CELLS: Final = 150_000
 """Most cells of alignment per quote: a long quote gets fewer stretches."""
