@@ -5,6 +5,7 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import date, datetime
+from weakref import WeakValueDictionary
 
 from sqlalchemy.dialects.postgresql import insert
 
@@ -14,7 +15,7 @@ from conforme.audits import queries, timeline
 from conforme.audits.evidence import TranscriptIndex
 from conforme.audits.models import TranscriptSnapshot
 from conforme.audits.timeline import Timeline
-from conforme.foundation.database import Database, ReadSession, WriteSession
+from conforme.foundation.database import ReadSession, WriteSession
 
 KEPT_CASES = 16
 """Cases one process remembers, so that the steps of an audit share the work of reading it."""
@@ -69,24 +70,27 @@ def thaw(content: bytes) -> Timeline:
 
 
 _cases: OrderedDict[tuple[int, int], Case] = OrderedDict()
+_openings: WeakValueDictionary[tuple[int, int], asyncio.Lock] = WeakValueDictionary()
 
 
-async def case_of(database: Database, *, revision_id: int, snapshot_id: int) -> Case:
-    """The case of a pinned revision and snapshot; the last few are remembered."""
+async def case_of(session: ReadSession | WriteSession, *, revision_id: int, snapshot_id: int) -> Case:
+    """The case of a pinned revision and snapshot; the last few are remembered, and each is opened by one caller."""
     key = (revision_id, snapshot_id)
-    if key in _cases:
-        _cases.move_to_end(key)
-        return _cases[key]
-    async with database.read() as session:
-        rules, content = await _load(session, revision_id, snapshot_id)
-    case = await asyncio.to_thread(lambda: open_case(rules, thaw(content)))
+    if key not in _cases:
+        async with _openings.setdefault(key, asyncio.Lock()):
+            if key not in _cases:
+                _remember(key, await _opened(session, revision_id, snapshot_id))
+    _cases.move_to_end(key)
+    return _cases[key]
+
+
+def _remember(key: tuple[int, int], case: Case) -> None:
     _cases[key] = case
     while len(_cases) > KEPT_CASES:
         _cases.popitem(last=False)
-    return case
 
 
-async def _load(session: ReadSession, revision_id: int, snapshot_id: int) -> tuple[Rules, bytes]:
+async def _opened(session: ReadSession | WriteSession, revision_id: int, snapshot_id: int) -> Case:
     pinned = await revision(session, revision_id)
     frozen = await queries.snapshot(session, snapshot_id)
-    return pinned.rules, frozen.content
+    return await asyncio.to_thread(lambda: open_case(pinned.rules, thaw(frozen.content)))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, true
-from sqlalchemy.orm import defer
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, true
+from sqlalchemy.orm import defer, load_only
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision
@@ -24,6 +24,29 @@ from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.web import Page
 
 Session = ReadSession | WriteSession
+
+# The statements of every step of every audit are put together once.
+_HOLD = select(AuditRow.id).where(AuditRow.id == bindparam("audit_id")).with_for_update(key_share=True)
+_TO_ANALYSE = (
+    select(AuditRow)
+    .options(
+        load_only(
+            AuditRow.tracking_id,
+            AuditRow.fiche_id,
+            AuditRow.config_revision_id,
+            AuditRow.transcript_snapshot_id,
+            AuditRow.model,
+            raiseload=True,
+        )
+    )
+    .where(AuditRow.id == bindparam("audit_id"))
+)
+_IS_STEP = StepResultRow.step_position == bindparam("position")
+_STANDING = select(
+    func.bool_or(StepResultRow.traite).filter(_IS_STEP),
+    func.count().filter(StepResultRow.traite, ~_IS_STEP),
+    func.count().filter(~StepResultRow.traite, ~_IS_STEP),
+).where(StepResultRow.audit_id == bindparam("audit_id"))
 
 SORTS = {
     "created_at": AuditRow.created_at,
@@ -132,8 +155,19 @@ async def one(session: Session, actor: Actor, audit_id: int) -> Found | None:
 
 
 async def locked(session: WriteSession, audit_id: int) -> AuditRow | None:
-    """The row itself, held until the transaction ends."""
-    return await session.scalar(select(AuditRow).where(AuditRow.id == audit_id).with_for_update())
+    """The row itself as it is now, whatever this session read before; held until the transaction ends."""
+    held = select(AuditRow).where(AuditRow.id == audit_id).with_for_update(of=AuditRow)
+    return await session.scalar(held.execution_options(populate_existing=True))
+
+
+async def hold(session: WriteSession, audit_id: int) -> bool:
+    """Holds an audit until the transaction ends; whether it is there. Rows that refer to it may still be written."""
+    return await session.scalar(_HOLD, {"audit_id": audit_id}) is not None
+
+
+async def to_analyse(session: WriteSession, audit_id: int) -> AuditRow:
+    """The audit, with nothing but what the analysis of a step needs of it."""
+    return (await session.scalars(_TO_ANALYSE, {"audit_id": audit_id})).one()
 
 
 async def row(session: Session, audit_id: int) -> AuditRow:
@@ -228,6 +262,21 @@ async def analysed_positions(session: Session, audit_id: int) -> set[int]:
         StepResultRow.audit_id == audit_id, StepResultRow.traite
     )
     return set(await session.scalars(query))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one step stands, and the other steps of its audit."""
+
+    analysed: bool | None
+    """Whether it is analysed (False: it could not be); None when nothing is stored of it."""
+    others_done: int
+    others_failed: int
+
+
+async def standing(session: Session, audit_id: int, position: int) -> Standing:
+    row = (await session.execute(_STANDING, {"audit_id": audit_id, "position": position})).one()
+    return Standing(*row)
 
 
 async def step_counts(session: Session, audit_id: int) -> tuple[int, int]:

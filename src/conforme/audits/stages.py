@@ -16,6 +16,7 @@ from conforme.audits.errors import AnswerIncomplete, AuditFailed
 from conforme.audits.evidence import Policy
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.prompting import prompt_version
+from conforme.audits.queries import Standing
 from conforme.audits.timeline import Call, build
 from conforme.foundation import events
 from conforme.foundation.database import WriteSession, now
@@ -191,13 +192,12 @@ def _prepared(audit: AuditRow, pinned: Revision, done: int, total: int, model: s
 
 async def analyse(resources: Resources, audit_id: int, position: int) -> dict[str, Any]:
     """Asks about one step and stores what comes of it: verdicts, quotes, cost and event in one transaction."""
-    async with resources.database.read() as session:
-        audit = await queries.row(session, audit_id)
-        if position in await queries.analysed_positions(session, audit_id):
-            return {"ok": True, "cached": True}
-    case = await _case(resources, audit)
-    step = case.step(position)
     async with resources.database.write() as session:
+        if (await queries.standing(session, audit_id, position)).analysed:
+            return {"ok": True, "cached": True}
+        audit = await queries.to_analyse(session, audit_id)
+        case = await _case(session, audit)
+        step = case.step(position)
         await events.record_all(session, [telling.step_started(audit, step, len(case.rules.steps))])
     try:
         analysis = await analyse_step(
@@ -222,10 +222,10 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(settings.audit_evidence_gating, settings.audit_evidence_min_quote_chars)
 
 
-async def _case(resources: Resources, audit: AuditRow) -> Case:
+async def _case(session: WriteSession, audit: AuditRow) -> Case:
     assert audit.transcript_snapshot_id is not None  # noqa: S101 -- frozen before any step is dispatched
     return await case_of(
-        resources.database, revision_id=audit.config_revision_id, snapshot_id=audit.transcript_snapshot_id
+        session, revision_id=audit.config_revision_id, snapshot_id=audit.transcript_snapshot_id
     )
 
 
@@ -243,42 +243,38 @@ async def _keep(resources: Resources, audit: AuditRow, total: int, analysis: Ste
     async with resources.database.write() as session:
         call = model_call(analysis.spent, purpose="audit-step", audit_id=audit.id, step_position=position)
         await record_call(session, call, PriceTable.load(resources.settings.price_table))
-        if await _is_settled(session, audit.id, position):
+        standing = await _to_settle(session, audit.id, position)
+        if standing is None:
             return
-        await store.keep_step(session, audit.id, analysis)
-        done, failed = await queries.step_counts(session, audit.id)
+        await store.keep_step(session, audit.id, analysis, replaces=standing.analysed is not None)
+        done, failed = standing.others_done + 1, standing.others_failed
         told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         await events.record_all(session, [telling.step_completed(audit, analysis), told])
 
 
-async def _is_settled(session: WriteSession, audit_id: int, position: int) -> bool:
-    """Whether another execution stored the step meanwhile, or the audit is gone.
+async def _to_settle(session: WriteSession, audit_id: int, position: int) -> Standing | None:
+    """How the step stands; None when another execution stored it meanwhile, or the audit is gone.
 
     Holds the audit until the transaction ends: steps are stored one after the other, so that a replica which slept
     through the loss of its work changes nothing, and every count of steps that is told is right.
     """
-    if await queries.locked(session, audit_id) is None:
-        return True
-    return position in await queries.analysed_positions(session, audit_id)
+    if not await queries.hold(session, audit_id):
+        return None
+    standing = await queries.standing(session, audit_id, position)
+    return None if standing.analysed else standing
 
 
 async def give_up(resources: Resources, audit_id: int, position: int, reason: str) -> dict[str, Any]:
     """Stores that a step could not be analysed."""
     async with resources.database.write() as session:
-        if await _is_settled(session, audit_id, position):
+        standing = await _to_settle(session, audit_id, position)
+        if standing is None:
             return {"ok": True, "cached": True}
         audit = await queries.row(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         step = next(step for step in pinned.rules.steps if step.position == position)
         await store.keep_outage(session, audit_id, step, reason)
-        done, failed = await queries.step_counts(session, audit_id)
-        await events.record_all(
-            session,
-            [
-                telling.step_failed(audit, step, reason),
-                telling.progress(
-                    audit, done=done, failed=failed, total=len(pinned.rules.steps), phase="analysis"
-                ),
-            ],
-        )
+        done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)
+        told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
+        await events.record_all(session, [telling.step_failed(audit, step, reason), told])
     return {"ok": False, "error": reason}

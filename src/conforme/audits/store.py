@@ -1,40 +1,31 @@
 """Writes what an analysis found; each function in the transaction of its caller."""
 
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert
+from sqlalchemy import bindparam, delete, insert, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 from conforme.audit_configs.rules import StepRule
 from conforme.audits.analysis import StepAnalysis
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.prompting import prompt_version
-from conforme.audits.verdicts import Citation, PointFinding
-from conforme.foundation.database import WriteSession
+from conforme.audits.verdicts import PointFinding
+from conforme.foundation.database import Base, WriteSession
 
 
-async def keep_step(session: WriteSession, audit_id: int, analysis: StepAnalysis) -> None:
-    """Stores a step that was analysed, in place of what was known of it."""
-    step, finding, spent = analysis.step, analysis.finding, analysis.usage
-    await _clear(session, audit_id, step.position)
-    await session.execute(
-        insert(StepResultRow).values(
-            **_step_columns(audit_id, step),
-            traite=True,
-            conforme=analysis.score.conforme.value,
-            score=None if analysis.score.score is None else Decimal(analysis.score.score),
-            niveau_conformite=analysis.score.niveau.value,
-            commentaire_global=finding.commentaire_global,
-            mots_cles_trouves=list(finding.mots_cles_trouves),
-            minutages=list(finding.minutages),
-            erreurs_transcription_tolerees=max(finding.erreurs_transcription_tolerees, 0),
-            total_citations=analysis.total_citations,
-            dropped_citations=finding.statistics.dropped,
-            total_tokens=spent.prompt_tokens + spent.output_tokens,
-            raw_result=_raw(analysis),
-        )
-    )
-    await _keep_points(session, audit_id, step, analysis.points)
+async def keep_step(session: WriteSession, audit_id: int, analysis: StepAnalysis, *, replaces: bool) -> None:
+    """Stores a step that was analysed, in one statement; `replaces` says that something is stored of it already."""
+    if replaces:
+        await _clear(session, audit_id, analysis.step.position)
+    place = {"audit_id": audit_id, "step_position": analysis.step.position}
+    rows = {
+        "steps": [_step_columns(audit_id, analysis.step) | _analysed_columns(analysis)],
+        "points": [place | _point_columns(analysis.step, point) for point in analysis.points],
+        "citations": [place | each for point in analysis.points for each in _citations(point)],
+        "dropped": [place | each for point in analysis.points for each in _dropped(point)],
+    }
+    await session.execute(_KEEP, rows)
 
 
 async def keep_outage(session: WriteSession, audit_id: int, step: StepRule, reason: str) -> None:
@@ -66,6 +57,24 @@ def _step_columns(audit_id: int, step: StepRule) -> dict[str, Any]:
         "severity_level": step.severity,
         "is_critical": step.is_critical,
         "weight": step.weight,
+    }
+
+
+def _analysed_columns(analysis: StepAnalysis) -> dict[str, Any]:
+    finding, score = analysis.finding, analysis.score
+    return {
+        "traite": True,
+        "conforme": score.conforme.value,
+        "score": score.score,
+        "niveau_conformite": score.niveau.value,
+        "commentaire_global": finding.commentaire_global,
+        "mots_cles_trouves": list(finding.mots_cles_trouves),
+        "minutages": list(finding.minutages),
+        "erreurs_transcription_tolerees": max(finding.erreurs_transcription_tolerees, 0),
+        "total_citations": analysis.total_citations,
+        "dropped_citations": finding.statistics.dropped,
+        "total_tokens": analysis.usage.prompt_tokens + analysis.usage.output_tokens,
+        "raw_result": _raw(analysis),
     }
 
 
@@ -105,33 +114,6 @@ def _raw(analysis: StepAnalysis) -> dict[str, Any]:
     }
 
 
-async def _keep_points(
-    session: WriteSession, audit_id: int, step: StepRule, points: tuple[PointFinding, ...]
-) -> None:
-    place = {"audit_id": audit_id, "step_position": step.position}
-    rows = [place | _point_columns(step, point) for point in points]
-    citations = [
-        place | {"control_point_index": point.numero, "citation_index": index} | _citation_columns(citation)
-        for point in points
-        for index, citation in enumerate(point.citations, 1)
-    ]
-    dropped = [
-        place
-        | {
-            "control_point_index": point.numero,
-            "texte": quote.texte,
-            "reason": quote.reason.value,
-            "enregistrement": quote.enregistrement,
-            "tour": quote.tour,
-        }
-        for point in points
-        for quote in point.dropped
-    ]
-    for table, values in ((ControlPointRow, rows), (CitationRow, citations), (DroppedCitationRow, dropped)):
-        if values:
-            await session.execute(insert(table).values(values))
-
-
 def _point_columns(step: StepRule, point: PointFinding) -> dict[str, Any]:
     return {
         "control_point_index": point.numero,
@@ -168,5 +150,72 @@ _CITATION_COLUMNS = (
 )
 
 
-def _citation_columns(citation: Citation) -> dict[str, Any]:
-    return {name: getattr(citation, name) for name in _CITATION_COLUMNS}
+def _citations(point: PointFinding) -> list[dict[str, Any]]:
+    return [
+        {"control_point_index": point.numero, "citation_index": index}
+        | {name: getattr(citation, name) for name in _CITATION_COLUMNS}
+        for index, citation in enumerate(point.citations, 1)
+    ]
+
+
+def _dropped(point: PointFinding) -> list[dict[str, Any]]:
+    return [
+        {
+            "control_point_index": point.numero,
+            "texte": quote.texte,
+            "reason": quote.reason.value,
+            "enregistrement": quote.enregistrement,
+            "tour": quote.tour,
+        }
+        for quote in point.dropped
+    ]
+
+
+_STEP_COLUMNS = (
+    "audit_id",
+    "step_position",
+    "step_name",
+    "severity_level",
+    "is_critical",
+    "weight",
+    "traite",
+    "conforme",
+    "score",
+    "niveau_conformite",
+    "commentaire_global",
+    "mots_cles_trouves",
+    "minutages",
+    "erreurs_transcription_tolerees",
+    "total_citations",
+    "dropped_citations",
+    "total_tokens",
+    "raw_result",
+)
+_PLACE = ("audit_id", "step_position", "control_point_index")
+_POINT_COLUMNS = (
+    *_PLACE,
+    "point",
+    "statut",
+    "model_statut",
+    "commentaire",
+    "minutages",
+    "erreur_transcription_notee",
+    "variation_phonetique_utilisee",
+)
+_DROPPED_COLUMNS = (*_PLACE, "texte", "reason", "enregistrement", "tour")
+
+
+def _insert(table: type[Base], columns: Sequence[str], rows: str) -> str:
+    """SQL that writes the JSON objects of parameter `rows`, each value as its column's type reads it."""
+    name, listed = table.__tablename__, ", ".join(columns)
+    source = f"jsonb_populate_recordset(null::{name}, :{rows})"
+    return f"insert into {name} ({listed}) select {listed} from {source}"  # noqa: S608 -- names of our own
+
+
+_KEEP = text(
+    f"with step as ({_insert(StepResultRow, _STEP_COLUMNS, 'steps')}),"
+    f" points as ({_insert(ControlPointRow, _POINT_COLUMNS, 'points')}),"
+    f" citations as ({_insert(CitationRow, (*_PLACE, 'citation_index', *_CITATION_COLUMNS), 'citations')})"
+    f" {_insert(DroppedCitationRow, _DROPPED_COLUMNS, 'dropped')}"
+).bindparams(*(bindparam(name, type_=JSONB) for name in ("steps", "points", "citations", "dropped")))
+"""A step with all that belongs to it; foreign keys are checked when the whole statement has run."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Text, cast, func, insert, literal_column, select, text
+from sqlalchemy import BigInteger, Index, Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -76,9 +76,25 @@ class Draft:
     channels: Sequence[str]
 
 
-async def record(session: WriteSession, name: str, payload: Mapping[str, Any], channels: Sequence[str]) -> None:
+async def record(
+    session: WriteSession, name: str, payload: Mapping[str, Any], channels: Sequence[str]
+) -> None:
     """Writes one event; it is told when, and only if, the session commits."""
     await record_all(session, [Draft(name, payload, channels)])
+
+
+_WRITE = text(
+    """
+    with written as (
+      insert into events (name, channels, payload)
+      select name, channels, payload
+      from jsonb_to_recordset(:drafts) as draft (name text, channels text[], payload jsonb)
+      returning id
+    )
+    select pg_notify(:channel, max(id)::text) from written having count(*) > 0
+    """
+).bindparams(bindparam("drafts", type_=JSONB), channel=NOTIFY_CHANNEL)
+"""One text for any number of events: a list of VALUES would be put together, and planned, anew each time."""
 
 
 async def record_all(session: WriteSession, drafts: Sequence[Draft]) -> None:
@@ -91,9 +107,7 @@ async def record_all(session: WriteSession, drafts: Sequence[Draft]) -> None:
         }
         for draft in drafts
     ]
-    written = insert(EventRow).values(rows).returning(EventRow.id).cte("written")
-    last = select(func.max(literal_column("written.id"))).select_from(written).scalar_subquery()
-    await session.execute(select(func.pg_notify(NOTIFY_CHANNEL, cast(last, Text))))
+    await session.execute(_WRITE, {"drafts": rows})
 
 
 @dataclass(frozen=True, slots=True)
