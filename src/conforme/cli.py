@@ -123,7 +123,7 @@ def serve(
 
 
 @app.command()
-def sandbox(  # noqa: PLR0913 -- one parameter per option
+def sandbox(  # noqa: PLR0913, PLR0917 -- one parameter per option
     json: Annotated[
         Path | None,
         typer.Option("--json", help="File to write addresses and environment to; default standard output."),

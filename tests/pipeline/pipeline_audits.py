@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 from fastapi import FastAPI
-from pydantic_ai.models import override_allow_model_requests
+from pipeline_processes import QUICK, TOKEN, until
 from sqlalchemy import text
 
 from conforme.app import Role, build
@@ -21,7 +21,6 @@ from conforme.foundation.database import Database
 from conforme.foundation.resources import Resources
 from conforme.sandbox.world import Sandbox
 from conforme.settings import Settings, settings_with
-from pipeline_processes import QUICK, TOKEN, until
 
 DAY = date(2026, 11, 20)
 ENDED = frozenset({"completed", "failed"})
@@ -113,6 +112,10 @@ async def product(
     database: Database, sandbox: Sandbox, *, config: Shipped = SHORT, **changed: str
 ) -> AsyncGenerator[Product]:
     """One process that answers HTTP and carries out jobs, until the block ends."""
+    from pydantic_ai.models import (
+        override_allow_model_requests,  # seconds, which tests of processes need not spend
+    )
+
     case._cases.clear()  # the database of the test before gave the same ids to other words
     environment = {**sandbox.environment(), **QUICK, "DRAIN_SECONDS": "0", **changed}
     settings = settings_with(Settings(), environment)

@@ -3,12 +3,13 @@
 from collections import Counter
 from typing import Any
 
+from pipeline_audits import Asked, ledger, product, rows, told
+
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.shipped import COMPLETE, shipped
 from conforme.foundation.database import Database
 from conforme.sandbox.world import Sandbox, SandboxOptions
 from conforme.transcriptions.queries import transcribed
-from pipeline_audits import Asked, ledger, product, rows, told
 
 ACTOR = Actor.system("test")
 

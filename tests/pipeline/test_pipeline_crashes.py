@@ -1,0 +1,132 @@
+"""Replicas that are killed or told to stop during audits: every audit ends, and nothing that was stored is paid again."""
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from pipeline_audits import Asked, Client, ledger, rows, told
+from pipeline_processes import free_port, until
+
+from conftest import Site
+
+pytestmark = pytest.mark.crash
+
+SERVICES = ("crm", "speech", "model")
+
+
+@dataclass
+class Account:
+    """What the providers were asked, against what had been stored each time a process died."""
+
+    site: Site
+    lost: Counter[str] = field(default_factory=Counter[str])
+    """By service: questions asked, and not yet stored when the process died: these may be asked again."""
+
+    async def stored(self) -> Counter[str]:
+        [[heard]] = await rows(self.site.database, "select count(*) from recordings where has_transcription")
+        [[judged]] = await rows(self.site.database, "select count(*) from audit_step_results where traite")
+        return Counter(speech=heard, model=judged)
+
+    async def asked(self) -> Counter[str]:
+        """Different questions, however often each was asked."""
+        return Counter(
+            speech=len(await self.site.outside.asked("speech", "speech-to-text")),
+            model=len(await self.site.outside.asked("model", "responses")),
+        )
+
+    async def note_death(self) -> None:
+        self.lost += await self.asked() - await self.stored()
+
+    async def check(self) -> None:
+        """Only what was under way at a death was asked again, and each answer kept is on the account once."""
+        stored = await self.stored()
+        assert await self.asked() == stored
+        for service in ("speech", "model"):
+            counts = await self.site.outside.counts(service)
+            requests = sum(route["requests"] for route in counts["routes"].values())
+            repeated = sum(route["repeated"] for route in counts["routes"].values())
+            assert requests <= stored[service] + self.lost[service]
+            assert repeated <= self.lost[service]
+        for kind in ("speech", "model"):
+            paid = await ledger(self.site.database, kind)
+            assert set(paid.values()) == {1}
+            assert len(paid) == stored[kind]
+
+
+async def _ask(client: Client, site: Site, count: int) -> list[Asked]:
+    return [await client.ask(fiche_id, site.config_id) for fiche_id in site.fiche_ids[:count]]
+
+
+async def _until_asked(site: Site, requests: int) -> None:
+    async def reached() -> bool:
+        return await site.outside.requests(*SERVICES) >= requests
+
+    await until(reached, f"the providers were asked {requests} times")
+
+
+async def _all_completed(client: Client, site: Site, audits: list[Asked]) -> None:
+    for audit, detail in zip(audits, await client.ended(audits), strict=True):
+        assert (detail["status"], detail["errorMessage"]) == ("completed", None)
+        steps = [step["stepPosition"] for step in detail["stepResults"]]
+        assert steps == [1, 2, 3, 4, 5]
+        await _told_once(site, audit, steps)
+
+
+ONCE = ("audit.started", "audit.compliance_calculated", "audit.completed")
+
+
+async def _told_once(site: Site, audit: Asked, steps: list[int]) -> None:
+    log = await told(site.database, audit)
+    names = Counter(event.name for event in log)
+    assert {name: names[name] for name in ONCE} == dict.fromkeys(ONCE, 1)
+    assert names["audit.failed"] == 0
+    finished = [event.payload["step_position"] for event in log if event.name == "audit.step_completed"]
+    assert sorted(finished) == steps
+
+
+async def test_killed_at_random_moments_a_process_goes_on_where_it_stood(site: Site) -> None:
+    chance, account, port = random.Random(20), Account(site), free_port()  # noqa: S311
+    replica = await site.start(port).ready()
+    async with site.client(replica.url) as client:
+        audits = await _ask(client, site, 4)
+        reached = 0
+        for _ in range(3):
+            reached += chance.randint(4, 11)
+            await _until_asked(site, reached)
+            replica.kill()
+            await account.note_death()
+            reached = await site.outside.requests(*SERVICES)
+            replica = await site.start(port).ready()
+        await _all_completed(client, site, audits)
+    await account.check()
+
+
+async def test_when_one_of_two_processes_is_killed_the_other_finishes(site: Site) -> None:
+    account = Account(site)
+    survivor, victim = site.start(), site.start()
+    await asyncio.gather(survivor.ready(), victim.ready())
+    async with site.client(survivor.url) as client:
+        audits = await _ask(client, site, 4)
+        await _until_asked(site, 20)
+        victim.kill()
+        # Both worked: what the survivor has in flight counts as lost here, which allows more than is asked again.
+        await account.note_death()
+        await _all_completed(client, site, audits)
+    await account.check()
+
+
+async def test_told_to_stop_a_process_finishes_its_calls_and_hands_the_rest_over_at_once(site: Site) -> None:
+    account = Account(site)
+    leaving = await site.start(REPLICA_LEASE_SECONDS="600").ready()
+    async with site.client(leaving.url) as client:
+        audits = await _ask(client, site, 3)
+        await _until_asked(site, 10)
+    successor = site.start(REPLICA_LEASE_SECONDS="600")
+    leaving.signal(signal.SIGTERM)
+    assert await leaving.ended() == 0
+    async with site.client((await successor.ready()).url) as client:
+        await _all_completed(client, site, audits)
+    await account.check()
