@@ -195,23 +195,22 @@ class _Grid:
 
     def _paired(self, i: int, above: list[float]) -> tuple[list[float], bytearray]:
         """The row with each word of the quote beside one heard, or put in."""
-        columns, said, put_in = self._columns(i), self._quote[i - 1], self._put_in[i - 1]
-        offset = i + self._low - 1
+        columns, put_in = self._columns(i), self._put_in[i - 1]
         row, moves = [_NEVER] * (self._width + 1), bytearray(self._width)
-        prices = self._prices(said)
-        for column in columns:
-            pair = above[column] + prices[offset + column]
+        for column, price in zip(columns, self._prices(i, columns), strict=True):
+            pair = above[column] + price
             alone = above[column + 1] + put_in
             row[column], moves[column] = (pair, _PAIR) if pair <= alone else (alone, _PUT_IN)
         return row, moves
 
-    def _prices(self, said: str) -> list[float]:
-        """The price of a word of the quote for each word heard, and one never paid for the place before the first."""
-        if said == ELLIPSIS:
-            return [_NEVER] * (len(self._heard) + 1)
-        known = {heard: self._likeness(said, heard)[0] for heard in self._heard_at if heard != said}
-        known[said] = 0.0
-        return [*(known[heard] for heard in self._heard), _NEVER]
+    def _prices(self, i: int, columns: range) -> list[float]:
+        """The price of word i of the quote for the word heard in each column; there is none before the first."""
+        said, first = self._quote[i - 1], i + self._low + columns.start
+        if said == ELLIPSIS or not columns:
+            return [_NEVER] * len(columns)
+        words = self._heard[max(0, first - 1) : first - 1 + len(columns)]
+        prices = [0.0 if word == said else self._likeness(said, word)[0] for word in words]
+        return prices if first else [_NEVER, *prices]
 
     def _joined(
         self, i: int, target: tuple[list[float], bytearray], above: list[float], two_above: list[float]
@@ -231,9 +230,9 @@ class _Grid:
     def _heard_as(
         self, word: str, places: Mapping[str, list[int]], sounding: Mapping[str, list[str]]
     ) -> Iterator[int]:
-        """Where a word is heard, or another one of the same sound."""
+        """Where a word is heard, or another one of the same sound that is not visibly longer."""
         for heard in sounding.get(sound(word), ()):
-            if heard == word or same_sound(heard, word):
+            if heard == word or (abs(len(heard) - len(word)) <= 1 and same_sound(heard, word)):
                 yield from places[heard]
 
     def _offer(self, target: tuple[list[float], bytearray], column: int, before: float, move: int) -> None:

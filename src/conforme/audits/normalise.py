@@ -64,7 +64,7 @@ _SIGNS: Final = {"€": "euro", "$": "dollar", "£": "pound", "%": "pourcent"}
 _FIRST: Final = {"er": "premier", "re": "premiere", "st": "first"}
 _ONE_SPELLING: Final = {
     "euros": "euro", "eur": "euro", "dollars": "dollar", "percent": "pourcent", "pourcents": "pourcent",
-    "heures": "heure", "cannot": "can not", "aujourdhui": "aujourd hui",
+    "cannot": "can not", "aujourdhui": "aujourd hui",
 }  # fmt: skip
 _ELIDED: Final = {
     "c": "ce", "d": "de", "j": "je", "l": "le", "m": "me", "n": "ne", "s": "se", "t": "te", "qu": "que",
