@@ -31,5 +31,7 @@ async def api(api_app: FastAPI, database: Database) -> AsyncGenerator[httpx2.Asy
     """A client with the suite's token, on an empty database."""
     transport = httpx2.ASGITransport(app=api_app, raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {API_TOKEN}"}
-    async with httpx2.AsyncClient(transport=transport, base_url="http://conforme.test", headers=headers) as client:
+    async with httpx2.AsyncClient(
+        transport=transport, base_url="http://conforme.test", headers=headers
+    ) as client:
         yield client

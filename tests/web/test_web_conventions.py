@@ -40,12 +40,12 @@ async def test_the_reference_is_served_from_our_own_origin(api: httpx2.AsyncClie
     assert "/api/audits/run" in document["paths"]
 
 
-async def test_an_unknown_route_is_named_with_its_query(api: httpx2.AsyncClient) -> None:
-    answer = await api.get("/api/does-not-exist?x=1")
+async def test_an_unknown_route_is_named_without_the_values_of_its_query(api: httpx2.AsyncClient) -> None:
+    answer = await api.get("/api/does-not-exist?x=MARTEL")
     assert answer.status_code == 404
     assert answer.json() == {
         "success": False,
-        "error": "Route with ID '/api/does-not-exist?x=1' not found",
+        "error": "Route with ID '/api/does-not-exist?x=[redacted]' not found",
         "code": "NOT_FOUND",
     }
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from conforme.foundation.errors import ConformeError, Invalid, NotFound, Unavailable
+from conforme.foundation.redaction import redact_text
 
 if TYPE_CHECKING:
     from conforme.foundation.resources import Resources
@@ -103,11 +104,12 @@ def ok(data: Any = None, **beside: Any) -> dict[str, Any]:
 def failure(
     error: str, code: str | None = None, *, details: Sequence[Mapping[str, str]] = (), **beside: Any
 ) -> dict[str, Any]:
-    body: dict[str, Any] = {"success": False, "error": error}
+    """The error envelope; what a caller wrote into it comes back without personal data."""
+    body: dict[str, Any] = {"success": False, "error": redact_text(error)}
     if code:
         body["code"] = code
     if details:
-        body["details"] = list(details)
+        body["details"] = [{name: redact_text(text) for name, text in detail.items()} for detail in details]
     return body | beside
 
 
