@@ -18,7 +18,6 @@ from conforme.foundation.llm import ModelRequest
 PROOFS = {"call": "appel", "crm": "CRM", "document": "document"}
 SPEAKERS = {"advisor": "conseiller", "client": "client"}
 STEP_FENCE = "<step>"
-_FENCES = str.maketrans({"<": "‹", ">": "›"})
 
 
 def _text(name: str) -> str:
@@ -30,12 +29,18 @@ def instructions() -> str:
     return _text("instructions.md").strip()
 
 
+def _fenced(value: object) -> object:
+    """What is filled in. A rubric is written by people we trust more than callers: a stray fence would still cut it."""
+    return value.replace("<", "‹").replace(">", "›") if isinstance(value, str) else value
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
         loader=DictLoader({"prompt": _text("prompt.md.j2")}),
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 -- the output is a prompt, not HTML; fences are neutralised below
+        autoescape=False,  # noqa: S701 -- the output is a prompt, not HTML
+        finalize=_fenced,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -60,11 +65,6 @@ def points_in_force(
     ]
 
 
-def _fenced(step: StepRule) -> StepRule:
-    """A rubric is written by people we trust more than callers, but a stray fence would still cut the prompt."""
-    return StepRule.model_validate_json(step.model_dump_json().translate(_FENCES))
-
-
 def question(
     rules: Rules,
     step: StepRule,
@@ -84,16 +84,15 @@ def question(
         cache_key: same for all steps of one audit.
         model: the one that the audit pins; None asks the configured one.
     """
-    fenced = _fenced(step)
     prompt = (
         _environment()
         .get_template("prompt")
         .render(
-            configuration=(rules.system_prompt or "").strip().translate(_FENCES),
+            configuration=(rules.system_prompt or "").strip(),
             transcript=transcript,
-            step=fenced,
+            step=step,
             total=len(rules.steps),
-            points=[(number, fenced.control_points[number - 1]) for number, _ in points],
+            points=points,
         )
     )
     return ModelRequest(
