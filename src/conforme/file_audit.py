@@ -28,7 +28,7 @@ from conforme.audits.stages import policy_of
 from conforme.foundation.errors import ConformeError, External, Misconfigured
 from conforme.foundation.jobs import Retry
 from conforme.foundation.ledger import PriceTable
-from conforme.foundation.llm import missing_key, model_from
+from conforme.foundation.llm import LazyModel, missing_key, model_from
 from conforme.foundation.outbound import Outbound
 from conforme.settings import Settings, settings_with
 from conforme.transcriptions.elevenlabs import ElevenLabs
@@ -109,7 +109,7 @@ def run(options: Options, settings: Settings) -> int:
     if options.as_json:
         print(_json(results))  # noqa: T201 -- what the command answers
     else:
-        _print_report(Console(highlight=False), results.audits)
+        _print_report(Console(highlight=False, soft_wrap=True), results.audits)
     for each in results.skipped:
         screen.print(Text.assemble(("skipped ", "yellow"), f"{each.name}: {each.reason}"))
     return results.exit_code
@@ -255,6 +255,10 @@ async def _audit_files(auditor: Auditor, work: _Work, ears: "_Ears", screen: Con
     )
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task("", total=len(work.found), steps="")
+        if isinstance(
+            auditor.model, LazyModel
+        ):  # else the first call would be charged with the seconds of its import
+            await asyncio.to_thread(auditor.model.warm_up)
         for number, each in enumerate(work.found):
             progress.update(task, description=each.name[-50:], completed=number, steps="")
             try:
@@ -387,7 +391,7 @@ def _print_step(console: Console, analysis: StepAnalysis, call: HeardCall) -> No
 def _summary(audits: list[FileAudit]) -> Table:
     table = Table()
     table.add_column("call", overflow="fold", min_width=16)
-    for heading in ("score", "niveau", "critical", "quotes", "dropped", "seconds", "cost"):
+    for heading in ("score", "niveau", "critical", "quotes", "seconds", "cost"):
         table.add_column(heading, no_wrap=True)
     for audit in audits:
         score = audit.score
@@ -396,12 +400,16 @@ def _summary(audits: list[FileAudit]) -> Table:
             f"{score_text(score.percentage)} %" if score.complete and score.total else "—",
             score.niveau.value,
             f"{score.critical_passed}/{score.critical_total}",
-            str(audit.evidence.located),
-            str(audit.evidence.dropped),
+            _quotes(audit),
             f"{audit.seconds:.1f}",
             _amount(audit.spending.cost, audit.spending.currency),
         )
     return table
+
+
+def _quotes(audit: FileAudit) -> str:
+    kept, dropped = audit.evidence.located, audit.evidence.dropped
+    return f"{kept} (-{dropped})" if dropped else str(kept)
 
 
 def _amount(cost: Decimal, currency: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conforme.transcriptions import heard
-from conforme.transcriptions.formats import MAX_BYTES, TURN_LISTS, read_call
+from conforme.transcriptions.formats import MAX_BYTES, MAX_CHARACTERS, TURN_LISTS, read_call
 from conforme.transcriptions.heard import HeardCall, UnreadableCall
 from conforme.transcriptions.words import turns_of
 
@@ -163,6 +163,12 @@ def test_a_byte_order_mark_says_the_encoding(encoded: Callable[[str], bytes]) ->
 def test_what_cannot_be_read_is_refused_with_its_reason(content: bytes, name: str, reason: str) -> None:
     with pytest.raises(UnreadableCall, match=reason):
         read_call(content, name)
+
+
+@pytest.mark.parametrize("name", ["call.txt", "call.srt", "call.vtt"])
+def test_a_text_beyond_the_limit_is_refused_unread(name: str) -> None:
+    with pytest.raises(UnreadableCall, match="characters of text"):
+        read_call(b"a" * (MAX_CHARACTERS + 1), name)
 
 
 def test_a_file_beyond_the_limit_is_refused_unread() -> None:

@@ -23,6 +23,8 @@ from conforme.transcriptions.heard import (
 from conforme.transcriptions.words import Word, from_entries, one_line, seconds
 
 MAX_BYTES: Final = 32 * 1024 * 1024
+MAX_CHARACTERS: Final = 8 * 1024 * 1024
+"""Of captions and plain text, where every character is read; JSON says much beside the words."""
 AUDIO_SUFFIXES: Final = frozenset({".mp3", ".wav", ".m4a", ".ogg", ".opus", ".flac", ".webm", ".mp4", ".aac"})
 TRANSCRIPT_SUFFIXES: Final = frozenset({".json", ".vtt", ".srt", ".txt"})
 
@@ -80,12 +82,14 @@ def _text(content: bytes) -> str:
 def _read(text: str, suffix: str) -> HeardCall:
     if suffix == ".json":
         return _read_json(text)
+    if text.lstrip()[:1] in {"{", "["} and (value := _parsed(text)) is not None:
+        return _read_value(value)
+    if len(text) > MAX_CHARACTERS:
+        raise UnreadableCall(f"more than {MAX_CHARACTERS} characters of text")
     if text.startswith("WEBVTT") or suffix == ".vtt":
         return HeardCall(gathered(written.caption_words(text, webvtt=True)))
     if suffix == ".srt" or _SRT.match(text):
         return HeardCall(gathered(written.caption_words(text, webvtt=False)))
-    if text.lstrip()[:1] in {"{", "["} and (value := _parsed(text)) is not None:
-        return _read_value(value)
     return HeardCall(gathered(written.text_words(text)))
 
 

@@ -24,9 +24,9 @@ _NUMBER_AT_END: Final = re.compile(r"[ _-]?\d{1,3}$")
 _CLOCK: Final = re.compile(r"(?:(\d{1,4}):)?(\d{1,3}):(\d{1,2})(?:[.,](\d{1,6}))?")
 _STAMP: Final = re.compile(r"\s*[\[(](\d[\d:.,]{3,15})[\])]\s*(.*)", re.DOTALL)
 _TIMING: Final = re.compile(r"\s*(\S{1,40}?)\s*-->\s*(\S{1,40})(?:\s.*)?")
-_VOICE: Final = re.compile(r"<v(?:\.[^ \t>]{0,80})?[ \t]+([^>]{1,80})>|</v>")
+_VOICE: Final = re.compile(r"<v(?:\.[^ \t<>]{0,80})?[ \t]+([^<>]{1,80})>|</v>")
 _MARKUP: Final = re.compile(
-    r"</?(?:c|i|b|u|s|v|ruby|rt|lang|font)(?:[.\s][^>]{0,200})?>|<\d[\d:.]{3,14}>", re.IGNORECASE
+    r"</?(?:c|i|b|u|s|v|ruby|rt|lang|font)(?:[.\s][^<>]{0,200})?>|<\d[\d:.]{3,14}>", re.IGNORECASE
 )
 _MOST_LABEL_WORDS: Final = 4
 _NO_NAME: Final = frozenset(',;!?…«»"/\\<>[]{}')
