@@ -19,19 +19,12 @@ from conforme.foundation.database import Database
 from conforme.foundation.embedded import running_server, sibling_url
 from conforme.foundation.migrate import migrate
 from conforme.settings import Settings
+from postgres_tuning import FAST_AND_FORGETFUL
 
 pytest_plugins = ["product_fixtures"]
 
 LOOPBACK = ["127.0.0.1", "::1"]
 TEMPLATE = "conforme_template"
-FAST_AND_FORGETFUL = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_connections": "300",
-    "autovacuum": "off",
-    "jit": "off",
-}
 EMPTY_ALL = """
 do $$
 declare name text; filled text;

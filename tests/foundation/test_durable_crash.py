@@ -21,7 +21,7 @@ from conforme.foundation.durable import Durable, Job, Outcome
 from conforme.foundation.embedded import ensure_database, running_server
 from conforme.foundation.migrate import migrate
 from conforme.settings import Settings
-from conftest import FAST_AND_FORGETFUL
+from postgres_tuning import FAST_AND_FORGETFUL
 
 pytestmark = pytest.mark.crash
 

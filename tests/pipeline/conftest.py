@@ -1,12 +1,11 @@
 """A client on real replicas in processes of their own, with a sandbox that outlives them."""
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Generator
 
 import pytest
-from pipeline_audits import DAY, Client, client_of, configured
+from pipeline_audits import DAY, configured
 from pipeline_processes import Outside, Start, outside, replicas
+from pipeline_site import Site
 
 from conforme.foundation.database import Database
 from conforme.sandbox.corpus import load_corpus
@@ -18,22 +17,6 @@ SLOWLY = SandboxOptions(
     model_latency=Latency(base_ms=250), speech_latency=Latency(base_ms=200), crm_latency=Latency(base_ms=100)
 )
 """So that calls are in flight whenever a process dies."""
-
-
-@dataclass
-class Site:
-    """A database, the outside world, and replicas to be hurt."""
-
-    database: Database
-    outside: Outside
-    start: Start
-    config_id: int
-    fiche_ids: list[str]
-
-    @asynccontextmanager
-    async def client(self, url: str) -> AsyncGenerator[Client]:
-        async with client_of(url) as http:
-            yield Client(http)
 
 
 @pytest.fixture

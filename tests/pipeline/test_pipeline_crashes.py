@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from pipeline_audits import Asked, Client, ledger, rows, told
 from pipeline_processes import free_port, until
-
-from conftest import Site
+from pipeline_site import Site
 
 pytestmark = pytest.mark.crash
 
@@ -31,11 +30,9 @@ class Account:
         return Counter(speech=heard, model=judged)
 
     async def asked(self) -> Counter[str]:
-        """Different questions, however often each was asked."""
-        return Counter(
-            speech=len(await self.site.outside.asked("speech", "speech-to-text")),
-            model=len(await self.site.outside.asked("model", "responses")),
-        )
+        """Different questions, however often each was asked; of those under way all are taken for different."""
+        services = ("speech", "model")
+        return Counter({name: await self.site.outside.questions(name) for name in services})
 
     async def note_death(self) -> None:
         self.lost += await self.asked() - await self.stored()
