@@ -62,6 +62,9 @@ class Tolerance:
 DEFAULT: Final = Tolerance()
 REFUSED: Final = 1_000.0
 """Price of a change that no quote survives."""
+_REPLACED: Final = 1.25 * REFUSED
+_REFUSED_PUT_IN: Final = 1.5 * REFUSED
+"""More, so that a fault shows as the one word that was left out rather than as others changed around it."""
 _GAP_WORD: Final = 0.001
 _NEVER: Final = float("inf")
 
@@ -116,7 +119,7 @@ class Likeness:
             return self._tolerance.determiner, "determiner"
         if misheard(said, heard, self._vocabulary):
             return self._tolerance.misheard, "misheard"
-        return REFUSED, "replaced"
+        return _REPLACED, "replaced"
 
 
 _ONE: Final = ({"1", "un"}, {"1", "une"}, {"1", "one"})
@@ -315,7 +318,7 @@ def _prices_put_in(quote: Sequence[str], tolerance: Tolerance) -> list[float]:
     prices = [_price_put_in(word, tolerance) for word in quote]
     inner = [at for at, word in enumerate(quote) if kind(word) is not Kind.FILLER]
     for edge in inner[:1] + inner[-1:]:
-        prices[edge] = REFUSED
+        prices[edge] = _REFUSED_PUT_IN
     return prices
 
 
@@ -325,7 +328,7 @@ def _price_put_in(word: str, tolerance: Tolerance) -> float:
     weight = kind(word)
     if weight is Kind.FILLER:
         return tolerance.filler
-    return tolerance.light if weight in {Kind.LIGHT, Kind.PERSON} else REFUSED
+    return tolerance.light if weight in {Kind.LIGHT, Kind.PERSON} else _REFUSED_PUT_IN
 
 
 def _price_left_out(heard: Sequence[str], at: int, tolerance: Tolerance) -> float:

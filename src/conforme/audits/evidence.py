@@ -50,7 +50,7 @@ class Policy:
 
 _LINE_OPENING: Final = re.compile(r"\[\d{1,4}\.\d{1,6}\](?:\s*\S{1,80}\s+(?:\d{1,4}:\d{2}|--:--)\s*\|)?")
 _LABEL: Final = re.compile(
-    r"\bspeaker_\w{1,20}\s*:|^\s*(?:conseill[eè]re?|client[e]?|agent|advisor|customer|unknown)\s*:",
+    r"\bspeaker_\w{1,20}\s*:|^[^\S\n]*(?:conseill[eè]re?|client[e]?|agent|advisor|customer|unknown)\s*:",
     re.IGNORECASE | re.MULTILINE,
 )
 _ELLIPSIS: Final = re.compile(r"[\[(]\s*(?:…|\.{3,})\s*[\])]|…|\.{3,}")
@@ -230,7 +230,10 @@ def gate(
     index: TranscriptIndex,
     policy: Policy | None = None,
 ) -> StepFinding:
-    """What is left of a verdict when only the words that were found count; no status is ever raised by it.
+    """What is left of a verdict when only the words that were found count.
+
+    PRESENT and PARTIEL without any become ABSENT. A point that fails only on words spoken (a fault to note, or one
+    whose proof lies outside the call) becomes NON_APPLICABLE instead, ABSENT included. No status goes the other way.
 
     Args:
         verdict: the model's answer.

@@ -152,6 +152,8 @@ CLOSE: Final = 0.78
 """Least similarity (optimal string alignment, 0 to 1) of two spellings of one word."""
 CLOSE_SHORT: Final = 0.75
 """The same for words of four letters: one letter differs."""
+LONGEST_WORD: Final = 60
+"""Beyond this, no word: only compared for equality."""
 LONG_WORD: Final = 7
 """From this length on, even the first letter may have been misheard."""
 
@@ -166,7 +168,9 @@ def same_sound(one: str, other: str) -> bool:
     """Whether two words are told apart only by spelling; numbers and negations never are."""
     if any(one in group and other in group for group in _HOMOPHONES):
         return True
-    if len(one) < 2 or len(other) < 2 or {kind(one), kind(other)} & {Kind.NUMBER, Kind.NEGATION}:
+    if not (1 < len(one) <= LONGEST_WORD and 1 < len(other) <= LONGEST_WORD):
+        return False
+    if {kind(one), kind(other)} & {Kind.NUMBER, Kind.NEGATION}:
         return False
     return sound(one) == sound(other) and OSA.normalized_similarity(one, other) >= HOMOPHONE
 
@@ -181,11 +185,12 @@ def misheard(one: str, other: str, vocabulary: Collection[str]) -> bool:
     if kinds & {Kind.NUMBER, Kind.NEGATION} or _contrary(one, other):
         return False
     longest = max(len(one), len(other))
+    if longest > LONGEST_WORD:
+        return False
     if kinds & _WEIGHTY and (kinds - _WEIGHTY != {Kind.CONTENT} or longest < 5):
         return False
-    if (one in vocabulary and other in vocabulary) or longest < 4:
-        return False
-    if longest < LONG_WORD and one[0] != other[0]:
+    two_words = one in vocabulary and other in vocabulary
+    if two_words or longest < 4 or (longest < LONG_WORD and one[0] != other[0]):
         return False
     return OSA.normalized_similarity(one, other) >= (CLOSE if longest > 4 else CLOSE_SHORT)
 
