@@ -272,7 +272,9 @@ async def test_an_outage_is_worth_another_try_and_sent_only_once(provider: Proto
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("0", 0.0), ("999999", 3600.0), ("soon", None)])
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), ("0", 0.0), ("0.4", 0.4), ("999999", 3600.0), ("soon", None)]
+)
 async def test_the_wait_the_provider_asks_for_is_passed_on(value: str, seconds: float | None) -> None:
     answer = JSONResponse({"error": {"message": "slow down"}}, 429, headers={"retry-after": value})
     assert (await failure(StandIn(answer).model())).retry_after == seconds

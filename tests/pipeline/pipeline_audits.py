@@ -112,11 +112,11 @@ async def product(
     database: Database, sandbox: Sandbox, *, config: Shipped = SHORT, **changed: str
 ) -> AsyncGenerator[Product]:
     """One process that answers HTTP and carries out jobs, until the block ends."""
-    from pydantic_ai.models import (
-        override_allow_model_requests,  # seconds, which tests of processes need not spend
-    )
+    # It takes seconds, which tests of processes need not spend.
+    from pydantic_ai.models import override_allow_model_requests
 
-    case._cases.clear()  # the database of the test before gave the same ids to other words
+    # The database of the test before gave the same ids to other words.
+    case._cases.clear()  # pyright: ignore[reportPrivateUsage]
     environment = {**sandbox.environment(), **QUICK, "DRAIN_SECONDS": "0", **changed}
     settings = settings_with(Settings(), environment)
     app: FastAPI = build(settings, database.url, Role.ALL)

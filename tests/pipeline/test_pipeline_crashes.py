@@ -35,7 +35,8 @@ class Account:
         return Counter({name: await self.site.outside.questions(name) for name in services})
 
     async def note_death(self) -> None:
-        self.lost += await self.asked() - await self.stored()
+        stored = await self.stored()  # first: a replica that lives must not hide what was lost
+        self.lost += await self.asked() - stored
 
     async def check(self) -> None:
         """Only what was under way at a death was asked again, and each answer kept is on the account once."""

@@ -1,12 +1,15 @@
 """One audit from the request to its evidence, in one process: what is stored, told, paid and proven."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
-from pipeline_audits import Asked, ledger, product, rows, told
+from pipeline_audits import Asked, ledger, names_told, product, rows, told
+from sqlalchemy import text
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.shipped import COMPLETE, shipped
+from conforme.audits import endings, stages
 from conforme.foundation.database import Database
 from conforme.sandbox.world import Sandbox, SandboxOptions
 from conforme.transcriptions.queries import transcribed
@@ -116,3 +119,35 @@ async def _nothing_is_shown_that_was_not_said(
 
 def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
+
+
+async def test_a_step_that_two_replicas_analyse_is_stored_and_told_once_and_paid_as_often_as_asked(
+    database: Database,
+) -> None:
+    async with Sandbox() as sandbox, product(database, sandbox) as run:
+        audit = await run.client.ask(run.fiche_ids[0], run.config_id)
+        await run.client.ended([audit])
+        audit_id = int(audit.db_id)
+        async with database.write() as session:
+            await session.execute(text("delete from audit_step_results where step_position = 2"))
+        before = await names_told(database, audit)
+        await asyncio.gather(*(stages.analyse(run.resources, audit_id, 2) for _ in range(2)))
+        assert await stages.give_up(run.resources, audit_id, 2, "too late") == {"ok": True, "cached": True}
+    told_since = await names_told(database, audit) - before
+    assert told_since == {"audit.step_started": 2, "audit.step_completed": 1, "audit.progress": 1}
+    assert (await ledger(database, "model"))[audit_id, 2, None] == 3
+    stored = await rows(database, "select traite from audit_step_results where step_position = 2")
+    assert stored == [(True,)]
+
+
+async def test_an_end_that_is_reached_again_after_a_crash_is_told_once_and_stays_what_it_was(
+    database: Database,
+) -> None:
+    async with Sandbox() as sandbox, product(database, sandbox) as run:
+        audit = await run.client.ask(run.fiche_ids[0], run.config_id)
+        [detail] = await run.client.ended([audit])
+        before = await told(database, audit)
+        again = await endings.finish(run.resources, int(audit.db_id))
+        assert again == {"status": "completed", "niveau": detail["niveau"]}
+        assert await run.client.detail(audit) == detail
+    assert await told(database, audit) == before

@@ -23,6 +23,8 @@ ROUGH = FaultPlan(
     hang_seconds=0.2,
 )
 """One request in five goes wrong."""
+BAD_AT_THE_CRM = FaultPlan.of_rate(0.2, retry_after_seconds=0.4, hang_seconds=0.2)
+"""Its malformed answers are final (spec/fiches §1)."""
 
 
 async def test_though_one_request_in_five_fails_every_audit_completes_and_nothing_is_paid_twice(
@@ -32,6 +34,7 @@ async def test_though_one_request_in_five_fails_every_audit_completes_and_nothin
         Sandbox(SandboxOptions(faults=ROUGH, fabricated_share=0.1)) as sandbox,
         product(database, sandbox) as run,
     ):
+        sandbox.crm.faults = BAD_AT_THE_CRM
         audits = [await run.client.ask(fiche_id, run.config_id) for fiche_id in run.fiche_ids[:4]]
         details = await run.client.ended(audits)
         counts = sandbox.counts()
@@ -63,18 +66,14 @@ async def _cut_off_after(answers: int, run: Product, audit: Asked) -> dict[str, 
     return detail
 
 
-IMPATIENT = {
-    "LLM_MAX_ATTEMPTS": "2",
-    "LLM_BACKOFF_BASE_SECONDS": "0.01",
-    "AUDIT_STEP_WORKER_CONCURRENCY": "1",
-}
-
-
 async def test_an_audit_cut_off_by_an_outage_says_what_is_missing_and_is_resumed_from_there(
     database: Database,
 ) -> None:
     options = SandboxOptions(model_latency=Latency(base_ms=150))
-    async with Sandbox(options) as sandbox, product(database, sandbox, **IMPATIENT) as run:
+    async with (
+        Sandbox(options) as sandbox,
+        product(database, sandbox, LLM_MAX_ATTEMPTS="2", AUDIT_STEP_WORKER_CONCURRENCY="1") as run,
+    ):
         audit = await run.client.ask(run.fiche_ids[0], run.config_id)
         running = await run.client.resume(audit)
         assert (running.status_code, running.json()["code"]) == (409, "AUDIT_RUNNING")

@@ -30,6 +30,7 @@ from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
+from conforme.foundation.database import now
 from conforme.foundation.errors import Misconfigured
 from conforme.foundation.llm import (
     Endpoint,
@@ -43,7 +44,12 @@ from conforme.foundation.llm import (
     Usage,
     endpoint_of,
 )
-from conforme.foundation.outbound import MAX_RETRY_AFTER_SECONDS, Outbound, is_retryable
+from conforme.foundation.outbound import (
+    MAX_RETRY_AFTER_SECONDS,
+    Outbound,
+    is_retryable,
+    retry_after_seconds,
+)
 from conforme.settings import Settings
 
 ATTEMPTS = 2
@@ -185,9 +191,7 @@ class _Question(Generic[T]):
         reason = self._says(_reason(error, self.endpoint.key_setting))
         if _is_permanent(error):
             raise ModelRefused(reason, spent=spent) from None
-        asked = getattr(error, "retry_after", None)
-        wait = min(max(float(asked), 0.0), MAX_RETRY_AFTER_SECONDS) if asked is not None else None
-        raise ModelUnavailable(reason, retry_after=wait, spent=spent) from None
+        raise ModelUnavailable(reason, retry_after=_wait(error), spent=spent) from None
 
     def _says(self, reason: str) -> str:
         return f"Language model {self.name} ({self.endpoint.provider}): {reason}"
@@ -201,6 +205,14 @@ def _takes_temperature(model: Model, effort: str) -> bool:
         "anthropic_disallows_sampling_settings", False
     )
     return not (reasons or fixed)
+
+
+def _wait(error: Exception) -> float | None:
+    """Seconds the provider asked for; the library reads no fraction of one, we do."""
+    asked = getattr(error, "retry_after", None)
+    if asked is None and isinstance(error, ModelHTTPError) and error.headers is not None:
+        return retry_after_seconds(error.headers, now())
+    return None if asked is None else min(max(float(asked), 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _is_permanent(error: Exception) -> bool:
