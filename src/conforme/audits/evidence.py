@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from conforme.audit_configs.rules import ControlPoint
-from conforme.audits.alignment import ELLIPSIS, Alignment, align, fault, gaps_of
+from conforme.audits.alignment import ELLIPSIS, Alignment, align
+from conforme.audits.faults import fault, gaps_of
 from conforme.audits.lexicon import Kind, kind
 from conforme.audits.normalise import normalise, units
 from conforme.audits.passages import Heard, Place, Stretch, TranscriptIndex
