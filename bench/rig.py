@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -144,7 +145,7 @@ class Rig:
         return Cpu(sum(replica.cpu() for replica in replicas), database)
 
     async def audit(self, replicas: Sequence[Replica], fiches: Sequence[str]) -> list[Audited]:
-        """Asks for one audit per fiche, the replicas in turn, and waits until all have ended."""
+        """Asks for one audit per fiche, the replicas in turn, and waits until all have completed."""
         asked = [
             replicas[index % len(replicas)].client.post(
                 "/api/audits/run", json={"fiche_id": fiche, "audit_config_id": self.config_id}
@@ -153,8 +154,12 @@ class Rig:
         ]
         answers = await asyncio.gather(*asked)
         ids = [int(answer.raise_for_status().json()["audit_db_id"]) for answer in answers]
+        return await self.ended(ids)
+
+    async def ended(self, ids: list[int]) -> list[Audited]:
+        """Waits until these audits have ended; all of them must have completed."""
         async with asyncio.timeout(AUDITS_SECONDS):
-            while await self._open(ids):
+            while await self._open(ids):  # noqa: ASYNC110 -- other processes end them
                 await asyncio.sleep(LOOK_SECONDS)
         return await self._audited(ids)
 
@@ -198,7 +203,7 @@ async def rig() -> AsyncGenerator[Rig]:
         told = folder / "sandbox.json"
         command = [*_python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(SALES)]
         sandbox = stack.enter_context(_process(command, dict(os.environ)))
-        world = await _told(told, sandbox)
+        world = _told(told, sandbox)
         made = Rig(url, postmaster, world["environment"], world["addresses"]["model"])
         async with AsyncExitStack() as closing:
             closing.push_async_callback(made.database.dispose)
@@ -225,18 +230,18 @@ def _process(command: list[str], environment: Mapping[str, str]) -> Generator[su
             process.wait()
 
 
-async def _told(path: Path, process: subprocess.Popen[bytes]) -> dict[str, dict[str, str]]:
+def _told(path: Path, process: subprocess.Popen[bytes]) -> dict[str, dict[str, str]]:
     limit = time.monotonic() + START_SECONDS
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < limit, "the sandbox did not start"
-        await asyncio.sleep(0.05)
+        _require_start(process, limit)
+        time.sleep(0.05)
     return json.loads(path.read_text())
 
 
 async def _answers(client: httpx2.AsyncClient, process: subprocess.Popen[bytes]) -> None:
     limit = time.monotonic() + START_SECONDS
     while True:
-        assert process.poll() is None and time.monotonic() < limit, "the replica did not start"
+        _require_start(process, limit)
         try:
             if (await client.get("/health/ready")).status_code == 200:
                 return
@@ -245,9 +250,12 @@ async def _answers(client: httpx2.AsyncClient, process: subprocess.Popen[bytes])
         await asyncio.sleep(0.1)
 
 
-def _free_port() -> int:
-    import socket
+def _require_start(process: subprocess.Popen[bytes], limit: float) -> None:
+    if process.poll() is not None or time.monotonic() > limit:
+        raise RuntimeError("a process of the bench did not start")
 
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

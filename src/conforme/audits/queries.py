@@ -27,8 +27,14 @@ Session = ReadSession | WriteSession
 
 # The statements of every step of every audit are put together once.
 _HOLD = select(AuditRow.id).where(AuditRow.id == bindparam("audit_id")).with_for_update(key_share=True)
+_IS_STEP = StepResultRow.step_position == bindparam("position")
 _TO_ANALYSE = (
-    select(AuditRow)
+    select(
+        AuditRow,
+        exists()
+        .where(StepResultRow.audit_id == AuditRow.id, _IS_STEP, StepResultRow.traite)
+        .label("analysed"),
+    )
     .options(
         load_only(
             AuditRow.tracking_id,
@@ -41,7 +47,6 @@ _TO_ANALYSE = (
     )
     .where(AuditRow.id == bindparam("audit_id"))
 )
-_IS_STEP = StepResultRow.step_position == bindparam("position")
 _STANDING = select(
     func.bool_or(StepResultRow.traite).filter(_IS_STEP),
     func.count().filter(StepResultRow.traite, ~_IS_STEP),
@@ -165,9 +170,10 @@ async def hold(session: WriteSession, audit_id: int) -> bool:
     return await session.scalar(_HOLD, {"audit_id": audit_id}) is not None
 
 
-async def to_analyse(session: WriteSession, audit_id: int) -> AuditRow:
-    """The audit, with nothing but what the analysis of a step needs of it."""
-    return (await session.scalars(_TO_ANALYSE, {"audit_id": audit_id})).one()
+async def to_analyse(session: WriteSession, audit_id: int, position: int) -> AuditRow | None:
+    """The audit, with nothing but what the analysis of a step needs of it; None when that step is analysed."""
+    row = (await session.execute(_TO_ANALYSE, {"audit_id": audit_id, "position": position})).one()
+    return None if row.analysed else row[0]
 
 
 async def row(session: Session, audit_id: int) -> AuditRow:

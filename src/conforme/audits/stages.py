@@ -193,9 +193,9 @@ def _prepared(audit: AuditRow, pinned: Revision, done: int, total: int, model: s
 async def analyse(resources: Resources, audit_id: int, position: int) -> dict[str, Any]:
     """Asks about one step and stores what comes of it: verdicts, quotes, cost and event in one transaction."""
     async with resources.database.write() as session:
-        if (await queries.standing(session, audit_id, position)).analysed:
+        audit = await queries.to_analyse(session, audit_id, position)
+        if audit is None:
             return {"ok": True, "cached": True}
-        audit = await queries.to_analyse(session, audit_id)
         case = await _case(session, audit)
         step = case.step(position)
         await events.record_all(session, [telling.step_started(audit, step, len(case.rules.steps))])
