@@ -40,7 +40,7 @@ class Bench:
         async with self.database.write() as session:
             await self.durable.dispatch(session, job, Work(**work), id=id, key=key)
 
-    async def outcomes(self, ids: list[str], seconds: float = 40) -> list[Outcome]:
+    async def outcomes(self, ids: list[str], seconds: float = 180) -> list[Outcome]:
         return [await self.durable.wait(id, seconds) for id in ids]
 
     async def rows(self, query: str, **values: Any) -> list[Any]:
