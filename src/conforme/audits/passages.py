@@ -193,7 +193,7 @@ class TranscriptIndex:
 
 def _slack(keys: Sequence[str]) -> int:
     """How far, in units, fillers and noise may shift a quote."""
-    return min(48, 6 + len(keys) // 5)
+    return min(32, 6 + len(keys) // 5)
 
 
 def _apart(start: int, end: int, near: range) -> int:
