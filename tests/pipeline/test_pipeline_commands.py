@@ -51,16 +51,28 @@ async def _killed_when_the_providers_were_asked(requests: int, folder: Path) -> 
         await until(reached, f"the providers of the demo were asked {requests} times", 90)
 
 
+async def _typed(folder: Path, *words: str, **environment: str) -> tuple[int | None, str]:
+    """Exit code and output of a command started from nothing, as a shell starts it."""
+    program = (sys.executable, "-c", "from conforme.cli import main; main()")
+    process = await asyncio.create_subprocess_exec(
+        *program, *words, cwd=folder, env={**os.environ, **environment}, stdout=PIPE, stderr=STDOUT
+    )
+    try:
+        async with asyncio.timeout(300):
+            said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, said.decode()
+
+
 async def test_the_demo_shows_the_whole_walk_though_it_is_killed_twice(tmp_path: Path) -> None:
     chance = random.Random(11)  # noqa: S311
     for earliest, latest in ((3, 12), (20, 50)):
         await _killed_when_the_providers_were_asked(chance.randint(earliest, latest), tmp_path)
-    typed = [sys.executable, "-c", "from conforme.cli import main; main()", *DEMO]
-    demo = await asyncio.create_subprocess_exec(
-        *typed, cwd=tmp_path, env={**os.environ, **HURRIED}, stdout=PIPE, stderr=STDOUT
-    )
-    said, _ = await demo.communicate()
-    assert demo.returncode == 0, said.decode()
+    code, said = await _typed(tmp_path, *DEMO, **HURRIED)
+    assert code == 0, said
     report = _json_in(tmp_path / "out.json")
     audits, totals = report["audits"], report["totals"]
     assert [audit["status"] for audit in audits] == ["completed"] * 6
