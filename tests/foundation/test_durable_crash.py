@@ -206,9 +206,13 @@ async def test_a_schedule_runs_once_at_each_tick_over_all_replicas(bench: Bench)
     assert set(ticks.values()) == {1}
 
 
+REMEMBERING = FAST_AND_FORGETFUL | {"synchronous_commit": "on"}
+"""What was committed must outlive the server's process here."""
+
+
 async def test_work_survives_a_restart_of_the_database(open_folder: Path) -> None:
     folder = open_folder / "pg"
-    with running_server(folder, parameters=FAST_AND_FORGETFUL, at_end="delete") as server_url:
+    with running_server(folder, parameters=REMEMBERING, at_end="delete") as server_url:
         url = ensure_database(server_url, "conforme")
         await asyncio.to_thread(migrate, url)
         database = Database(url)
@@ -224,7 +228,7 @@ async def test_work_survives_a_restart_of_the_database(open_folder: Path) -> Non
             postmaster = int((folder / "postmaster.pid").read_text().split()[0])
             os.kill(postmaster, signal.SIGQUIT)
             await until(lambda: not is_alive(postmaster), "the database is down")
-            with running_server(folder, parameters=FAST_AND_FORGETFUL):
+            with running_server(folder, parameters=REMEMBERING):
                 await database.dispose()
                 outcome = (await bench.outcomes(["r"]))[0]
             assert outcome.value == results_of("r", 3, 4)
