@@ -42,6 +42,27 @@ _SCALARS: Mapping[Any, st.SearchStrategy[Any]] = {
 }
 
 
+_FILE = "0a1b2c3d-1111-4222-8333-444455556666-05-01-26-08h14"
+_times = st.sampled_from(
+    ["2026-01-05T08:14:03.120456+00:00", "2026-01-05T09:14:03.120+01:00", "05/10/2025 08:14"]
+)
+_addresses = st.sampled_from(
+    [
+        f"https://cdn.example.test/r/{_FILE}-33199001234-33639981122.mp3",
+        f"https://cdn.example.test/r/{_FILE}-33639981122.mp3",
+    ]
+)
+_NAMED: Mapping[str, st.SearchStrategy[Any]] = {
+    "fiche_id": fiche_ids,
+    "id": fiche_ids,
+    "call_id": fiche_ids,
+    "start_time": texts | _times,
+    "duration_seconds": st.integers(-(2**63), 2**63 - 1),
+    "recording_url": st.none() | texts | _addresses,
+}
+"""Fields that are more than their type says."""
+
+
 def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation in _SCALARS:
         return _SCALARS[annotation]
@@ -61,16 +82,19 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
 def objects_of(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects that `model` admits: optional keys there or not, and now and then a key nobody knows."""
     fields = {
-        name: fiche_ids if name in {"fiche_id", "id"} else _values(info.annotation)
+        name: _NAMED[name] if name in _NAMED else _values(info.annotation)
         for name, info in model.model_fields.items()
     }
     required = {name: fields[name] for name, info in model.model_fields.items() if info.is_required()}
     optional = {name: fields[name] for name in fields if name not in required}
-    if "duration_seconds" in required:
-        required["duration_seconds"] = st.integers(-(2**63), 2**63 - 1)
     unknown = st.dictionaries(texts.filter(lambda key: key not in fields), json_values, max_size=1)
     known = st.fixed_dictionaries(required, optional=optional)
     return st.tuples(known, st.just({}) | st.just({}) | unknown).map(lambda pair: {**pair[0], **pair[1]})
 
 
-payloads = objects_of(FicheDetails)
+def _called_once(payload: dict[str, Any]) -> dict[str, Any]:
+    """A call is known by its id: the same one twice is one row (spec/fiches §3)."""
+    return {**payload, "recordings": list({call["call_id"]: call for call in payload["recordings"]}.values())}
+
+
+payloads = objects_of(FicheDetails).map(_called_once)

@@ -1,6 +1,7 @@
 """The calls of a fiche as the room of fiches asks for them (`fiches.ports.RecordingsStore`)."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -12,12 +13,16 @@ from conforme.fiches.scope import visible_fiche_cache
 from conforme.foundation.database import WriteSession
 from conforme.foundation.web import iso
 from conforme.recordings import queries, store
+from conforme.recordings.gateway_shape import COLUMNS, as_told
 from conforme.recordings.models import Recording
 from conforme.recordings.names import CallFacts, parse, start_of
 
 
 class FicheCalls:
-    """Stores the gateway's calls of a fiche and shows them in its shape, newest first (spec/fiches §2.3)."""
+    """Stores the gateway's calls of a fiche and shows them as it told them, newest first (spec/fiches §2.3).
+
+    Added are `parsed`, what the file's name and the fields say of the call, and `transcription`, null until there is one.
+    """
 
     async def upsert(
         self,
@@ -31,13 +36,15 @@ class FicheCalls:
     async def listed(
         self, session: queries.Session, actor: Actor, fiche_cache_id: int
     ) -> list[dict[str, Any]]:
-        rows = await queries.of_fiche(session, actor, fiche_cache_id, also=(Recording.transcription_text,))
-        return [_stored(row) for row in sorted(rows, key=_newest_first)]
+        also = (Recording.transcription_text, Recording.extra)
+        rows = await queries.of_fiche(session, actor, fiche_cache_id, also=also)
+        return [
+            _stored(row) for row in sorted(rows, key=lambda row: (*_newest_first(row.start_time), row.id))
+        ]
 
     def shown(self, recordings: Sequence[GatewayRecording]) -> list[dict[str, Any]]:
-        dated = [(start_of(call.start_time), call) for call in recordings]
-        dated.sort(key=lambda pair: (pair[0] is not None, pair[0] and pair[0].timestamp()), reverse=True)
-        return [_wire(_facts(call), iso(started), None) for started, call in dated]
+        told = [_facts(call) for call in recordings]
+        return [_fresh(call) for call in sorted(told, key=lambda call: _newest_first(_started(call)))]
 
     async def facts(self, session: queries.Session, actor: Actor, fiche_cache_id: int) -> RecordingFacts:
         of_fiche = Recording.fiche_cache_id == fiche_cache_id
@@ -47,10 +54,14 @@ class FicheCalls:
         return RecordingFacts(*(await session.execute(query)).one())
 
 
-def _newest_first(row: Recording) -> tuple[bool, float, int]:
-    """Those without a time come last."""
-    started = row.start_time
-    return started is None, -started.timestamp() if started else 0.0, -row.id
+def _newest_first(started: datetime | None) -> tuple[bool, float]:
+    """Those without a time come last; calls of one moment as the gateway listed them."""
+    return started is None, -started.timestamp() if started else 0.0
+
+
+def _started(call: CallFacts) -> datetime | None:
+    parsed = parse(call)
+    return start_of(call.start_time) or (parsed and parsed.started)
 
 
 def _facts(call: GatewayRecording) -> CallFacts:
@@ -63,34 +74,30 @@ def _facts(call: GatewayRecording) -> CallFacts:
         answered=call.answered,
         from_number=call.from_number,
         to_number=call.to_number,
+        told=call.model_dump(mode="json", exclude_unset=True),
     )
 
 
 def _stored(row: Recording) -> dict[str, Any]:
-    facts = CallFacts(
+    known = CallFacts(
         call_id=row.call_id,
-        recording_url=row.recording_url or None,
+        recording_url=row.recording_url,
         start_time=iso(row.start_time),
-        duration_seconds=row.duration_seconds,
         direction=row.direction,
-        answered=row.answered,
         from_number=row.from_number,
         to_number=row.to_number,
     )
-    return _wire(facts, iso(row.start_time), row.transcription_text if row.has_transcription else None)
+    told = as_told({name: getattr(row, name) for name in COLUMNS}, row.extra)
+    return _wire(told, known, row.transcription_text if row.has_transcription else None)
 
 
-def _wire(facts: CallFacts, started: str | None, text: str | None) -> dict[str, Any]:
-    parsed = parse(facts)
-    return {
-        "call_id": facts.call_id,
-        "recording_url": facts.recording_url,
-        "direction": facts.direction,
-        "answered": facts.answered,
-        "start_time": started,
-        "duration_seconds": facts.duration_seconds,
-        "from_number": facts.from_number,
-        "to_number": facts.to_number,
-        "transcription": None if text is None else {"conversation": text},
-        "parsed": parsed and parsed.wire(),
-    }
+def _fresh(call: CallFacts) -> dict[str, Any]:
+    told = dict(call.told or {})
+    return _wire({name: told[name] for name in COLUMNS} | told, call, None)
+
+
+def _wire(told: dict[str, Any], known: CallFacts, text: str | None) -> dict[str, Any]:
+    """What the gateway told, and beside it what was read of the call and what was heard in it."""
+    parsed = parse(known)
+    heard = told.get("transcription") if text is None else {"conversation": text}
+    return told | {"transcription": heard, "parsed": parsed and parsed.wire()}

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Numeric, Text, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from conforme.foundation.database import Base, Updated
@@ -50,6 +50,9 @@ class Recording(Updated, Base):
     answered: Mapped[bool | None]
     start_time: Mapped[datetime | None]
     duration_seconds: Mapped[int | None] = mapped_column(Integer)
+    # Not jsonb, which reorders keys and rewrites numbers.
+    extra: Mapped[dict[str, Any] | None] = mapped_column(JSON, deferred=True, deferred_raiseload=True)
+    """What the gateway told and the columns cannot say (`recordings.gateway_shape`)."""
 
     transcription_id: Mapped[str | None] = mapped_column(Text)
     transcription_text: Mapped[str | None] = mapped_column(Text, deferred=True, deferred_raiseload=True)

@@ -4,9 +4,10 @@ The gateway names its files `{uuid}-DD-MM-YY-HHhMM-{from}-{to}.mp3` (spec/fiches
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 GATEWAY_ZONE: Final[tzinfo] = UTC
@@ -34,6 +35,8 @@ class CallFacts:
     answered: bool | None = None
     from_number: str | None = None
     to_number: str | None = None
+    told: Mapping[str, Any] | None = None
+    """The gateway's own object, keys we do not know included."""
 
 
 @dataclass(frozen=True, slots=True)

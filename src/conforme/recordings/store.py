@@ -8,44 +8,31 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    DateTime,
-    Integer,
-    Text,
-    Update,
-    bindparam,
-    column,
-    func,
-    literal,
-    null,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import ColumnElement, Text, Update, cast, func, literal, null, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
+from conforme.fiches import bulk
 from conforme.foundation.database import WriteSession
+from conforme.recordings.gateway_shape import beyond_columns
 from conforme.recordings.models import DONE, FAILED, PENDING, RUNNING, Recording
 from conforme.recordings.names import CallFacts, ParsedCall, parse, start_of
 
 INT32_MAX: Final = 2**31 - 1
 
-_GATEWAY_COLUMNS: Final[Mapping[str, TypeEngine[Any]]] = {
-    "call_id": Text(),
-    "recording_url": Text(),
-    "recording_date": Text(),
-    "recording_time": Text(),
-    "from_number": Text(),
-    "to_number": Text(),
-    "uuid": Text(),
-    "direction": Text(),
-    "answered": Boolean(),
-    "start_time": DateTime(timezone=True),
-    "duration_seconds": Integer(),
-}
+_GATEWAY_COLUMNS: Final = (
+    "call_id",
+    "recording_url",
+    "recording_date",
+    "recording_time",
+    "from_number",
+    "to_number",
+    "uuid",
+    "direction",
+    "answered",
+    "start_time",
+    "duration_seconds",
+    "extra",
+)
 _KEY: Final = ("fiche_cache_id", "call_id")
 
 
@@ -57,11 +44,7 @@ async def upsert(session: WriteSession, fiche_cache_id: int, calls: Iterable[Cal
     rows = [_row(call) for call in _merged(calls)]
     if not rows:
         return 0
-    given = (
-        func.jsonb_to_recordset(bindparam("rows", rows, JSONB))
-        .table_valued(*(column(name, kind) for name, kind in _GATEWAY_COLUMNS.items()))
-        .render_derived(name="given", with_types=True)
-    )
+    given = bulk.recordset("rows", Recording.__table__, _GATEWAY_COLUMNS, rows)
     values = [
         func.coalesce(given.c.recording_url, "") if name == "recording_url" else given.c[name]
         for name in _GATEWAY_COLUMNS
@@ -72,7 +55,7 @@ async def upsert(session: WriteSession, fiche_cache_id: int, calls: Iterable[Cal
         include_defaults=False,
     )
     kept = {name: _supplied(statement.excluded[name], name) for name in _GATEWAY_COLUMNS if name != "call_id"}
-    changed = or_(*(getattr(Recording, name).is_distinct_from(value) for name, value in kept.items()))
+    changed = or_(*(_differs(name, value) for name, value in kept.items()))
     written = await session.scalars(
         statement.on_conflict_do_update(
             index_elements=_KEY, set_={**kept, "updated_at": func.now()}, where=changed
@@ -86,24 +69,35 @@ def _supplied(given: ColumnElement[Any], name: str) -> ColumnElement[Any]:
     return func.coalesce(func.nullif(given, "") if name == "recording_url" else given, known)
 
 
+def _differs(name: str, value: ColumnElement[Any]) -> ColumnElement[bool]:
+    known = getattr(Recording, name)
+    if name == "extra":  # json has no equality of its own
+        known, value = cast(known, Text), cast(value, Text)
+    return known.is_distinct_from(value)
+
+
 def _merged(calls: Iterable[CallFacts]) -> Sequence[CallFacts]:
     """One entry per call; of a call given twice, each value is the last one supplied."""
     merged: dict[str, CallFacts] = {}
     for call in calls:
         call_id = _storable(call.call_id.strip())
         if call_id is not None:
-            supplied = {field.name: getattr(call, field.name) for field in fields(call)} | {
-                "call_id": call_id
-            }
+            supplied = _given({field.name: getattr(call, field.name) for field in fields(call)})
             known = merged.get(call_id, call)
-            merged[call_id] = replace(known, **{k: v for k, v in supplied.items() if v not in (None, "")})
+            if known.told is not None and call.told is not None:
+                supplied["told"] = {**known.told, **_given(call.told)}
+            merged[call_id] = replace(known, **{**supplied, "call_id": call_id})
     return tuple(merged.values())
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 def _row(call: CallFacts) -> dict[str, Any]:
     parsed = parse(call) or ParsedCall()
     started = start_of(call.start_time) or parsed.started
-    row = {
+    values = {
         "call_id": call.call_id,
         "recording_url": call.recording_url,
         "recording_date": parsed.date,
@@ -113,10 +107,12 @@ def _row(call: CallFacts) -> dict[str, Any]:
         "uuid": parsed.uuid,
         "direction": call.direction,
         "answered": call.answered,
-        "start_time": started and started.isoformat(),
         "duration_seconds": _int32(call.duration_seconds),
     }
-    return {name: _storable(value) for name, value in row.items()}
+    columns = {name: _storable(value) for name, value in values.items()} | {"start_time": started}
+    told = None if call.told is None else {**call.told, "call_id": call.call_id}
+    extra = None if told is None else beyond_columns(columns, told)
+    return columns | {"start_time": started and started.isoformat(), "extra": extra}
 
 
 def _int32(value: int | None) -> int | None:

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 revision = "0003"
 down_revision = "0002"
@@ -49,6 +49,7 @@ def _create_recordings() -> None:
         sa.Column("answered", sa.Boolean()),
         _zoned("start_time"),
         sa.Column("duration_seconds", sa.Integer()),
+        sa.Column("extra", JSON()),
         sa.Column("transcription_id", sa.Text()),
         sa.Column("transcription_text", sa.Text()),
         sa.Column("transcription_data", JSONB()),
