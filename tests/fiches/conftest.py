@@ -1,6 +1,7 @@
 """A room of fiches at work: its neighbours connected, a simulated CRM, and a count of what it asks the database."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 from fiche_room import DAY, Crm
@@ -8,6 +9,7 @@ from fiche_room import DAY, Crm
 from conforme.accounts.actor import Actor
 from conforme.fiches.ports import Ports, Session, connect
 from conforme.fiches.schemas import AuditStatus, TranscriptionStatus
+from conforme.fiches.workflows import fetch_fiche, fetch_sales_day
 from conforme.foundation.database import Database
 from conforme.foundation.durable import Durable
 from conforme.foundation.llm import model_from
@@ -63,3 +65,15 @@ async def resources(database: Database, crm: Crm) -> AsyncGenerator[Resources]:
         model=model_from(settings, outbound),
     )
     await outbound.aclose()
+
+
+@pytest.fixture
+async def working(resources: Resources, request: pytest.FixtureRequest) -> AsyncGenerator[Resources]:
+    """What a process has that carries jobs out; settings are changed by an indirect parameter."""
+    changed = getattr(request, "param", {})
+    settings = Settings.model_validate({**resources.settings.model_dump(), **changed, "drain_seconds": 1})
+    durable = Durable(settings, resources.database, jobs=[fetch_fiche, fetch_sales_day], schedules=[])
+    at_work = replace(resources, settings=settings, durable=durable)
+    await durable.start(at_work)
+    yield at_work
+    await durable.stop()

@@ -1,7 +1,5 @@
 """Durable fetches, run by the engine against a simulated CRM."""
 
-from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +10,10 @@ from conforme.fiches import queries, service, store
 from conforme.fiches.schemas import FetchFiche, FetchSalesDay
 from conforme.fiches.workflows import fetch_fiche, fetch_sales_day
 from conforme.foundation.database import Database, now
-from conforme.foundation.durable import Durable, Outcome
+from conforme.foundation.durable import Outcome
 from conforme.foundation.events import EventRow
 from conforme.foundation.resources import Resources
 from conforme.sandbox.weather import Fault, FaultPlan
-from conforme.settings import Settings
 
 NEVER = {"fiche_force_refresh_cooldown_ms": 0}
 
@@ -24,8 +21,8 @@ NEVER = {"fiche_force_refresh_cooldown_ms": 0}
 class Engine:
     """Runs jobs to their end, one dispatch after the other."""
 
-    def __init__(self, durable: Durable, resources: Resources) -> None:
-        self.durable = durable
+    def __init__(self, resources: Resources) -> None:
+        self.durable = resources.durable
         self.resources = resources
         self._dispatched = 0
 
@@ -44,14 +41,8 @@ class Engine:
 
 
 @pytest.fixture
-async def engine(resources: Resources, request: pytest.FixtureRequest) -> AsyncGenerator[Engine]:
-    changed = getattr(request, "param", {})
-    settings = Settings.model_validate({**resources.settings.model_dump(), **changed, "drain_seconds": 1})
-    durable = Durable(settings, resources.database, jobs=[fetch_fiche, fetch_sales_day], schedules=[])
-    working = replace(resources, settings=settings, durable=durable)
-    await durable.start(working)
-    yield Engine(durable, working)
-    await durable.stop()
+def engine(working: Resources) -> Engine:
+    return Engine(working)
 
 
 @pytest.fixture
@@ -115,7 +106,7 @@ async def test_a_missing_fiche_is_denied_after_its_attempts_and_the_denial_is_re
     assert await told(database) == []
 
 
-@pytest.mark.parametrize("engine", [NEVER], indirect=True)
+@pytest.mark.parametrize("working", [NEVER], indirect=True)
 async def test_a_forced_refresh_does_not_lose_known_calls_to_a_denial(
     engine: Engine, crm: Crm, database: Database, fiche_id: str
 ) -> None:

@@ -14,6 +14,7 @@ from conforme.fiches.policy import (
     can_serve_stale,
     for_job,
     for_read,
+    reading_survives_denial,
     survives_denial,
 )
 
@@ -139,3 +140,12 @@ def test_only_a_forced_and_doubtful_refresh_outlives_a_denial(
 def test_only_details_that_nobody_denied_are_served_stale(known: CacheFacts) -> None:
     assert can_serve_stale(known) is (known.detailed and not known.not_found)
     assert not can_serve_stale(None)
+
+
+@given(facts, st.booleans())
+def test_a_denial_that_a_reader_hears_of_harms_neither_known_calls_nor_what_is_shown_instead(
+    known: CacheFacts, refresh: bool
+) -> None:
+    kept = reading_survives_denial(known, refresh=refresh)
+    assert kept is (known.recordings_known > 0 or (not refresh and can_serve_stale(known)))
+    assert not reading_survives_denial(None, refresh=refresh)

@@ -2,22 +2,38 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
-from fiche_room import DAY, Crm, details_of, fiche_id_of, found, fresh, informed, listing, shown, stored
+from fiche_room import (
+    DAY,
+    Crm,
+    details_of,
+    fiche_id_of,
+    found,
+    fresh,
+    informed,
+    known,
+    listing,
+    shown,
+    stored,
+)
 from sqlalchemy import text
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.auth import current_actor
-from conforme.fiches import store
+from conforme.fiches import reading, store
 from conforme.fiches.routes import router
+from conforme.fiches.schemas import FetchFiche
+from conforme.fiches.workflows import fetch_fiche
 from conforme.foundation.database import Database, now
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import install_error_handlers
+from conforme.sandbox import dossier
 from conforme.sandbox.weather import FaultPlan
 
 TEAM = Actor("user:1", Scope.GROUP, groupes=frozenset({"EQUIPE R1"}))
@@ -40,21 +56,50 @@ class Caller:
         return answer.json()
 
 
-@pytest.fixture
-async def caller(resources: Resources) -> AsyncGenerator[Caller]:
+@asynccontextmanager
+async def asking(resources: Resources) -> AsyncGenerator[Caller]:
     app = FastAPI()
     app.state.resources = resources
     app.include_router(router)
     install_error_handlers(app)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client:
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         caller = Caller(client)
         app.dependency_overrides[current_actor] = lambda: caller.actor
         yield caller
 
 
 @pytest.fixture
+async def caller(working: Resources) -> AsyncGenerator[Caller]:
+    async with asking(working) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def idle(resources: Resources) -> AsyncGenerator[Caller]:
+    """Asks where nobody carries jobs out."""
+    async with asking(resources) as caller:
+        yield caller
+
+
+@pytest.fixture
 def fiche_id(crm: Crm) -> str:
     return crm.fiche_ids[0]
+
+
+async def reads_queued(database: Database) -> list[str]:
+    """The ids of the fetches that readers asked for, as far as they are remembered."""
+    query = text("select workflow_uuid from dbos.workflow_status where workflow_uuid like 'read-%'")
+    async with database.read() as session:
+        return list((await session.scalars(query)).all())
+
+
+async def first_read_queued(database: Database) -> str:
+    async with asyncio.timeout(60):
+        while True:
+            if asked := await reads_queued(database):
+                return asked[0]
+            await asyncio.sleep(0.01)
 
 
 def refusal(answer: httpx2.Response) -> tuple[int, str, str]:
@@ -169,11 +214,67 @@ async def test_a_fiche_that_cannot_be_stored_is_shown_all_the_same(
         )
     try:
         shown_anyway = await caller.fiche(fiche_id)
+        assert await reads_queued(database) == []  # what was shown is kept nowhere
         assert (await caller.get(fiche_id, refresh="true")).status_code == 500
     finally:
         async with database.write() as session:
             await session.execute(text("alter table fiche_cache_prospects drop constraint broken"))
     assert await caller.fiche(fiche_id) == shown_anyway
+
+
+async def test_a_fiche_without_information_is_shown_and_kept_nowhere(
+    caller: Caller, crm: Crm, database: Database, fiche_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = details_of(information=None).payload()
+    monkeypatch.setattr(dossier, "details", lambda *_, **__: bare)
+    read = await caller.fiche(fiche_id)
+    assert (read["information"], read["cle"], read["prospect"]) == (None, None, bare["prospect"])
+    assert (await known(database, fiche_id), await reads_queued(database)) == (None, [])
+    caller.actor = TEAM
+    assert refusal(await caller.get(fiche_id))[:2] == (502, "EXTERNAL_API_ERROR")
+
+
+async def test_a_fetch_that_does_not_end_in_time_is_503_and_wanted_no_more(
+    idle: Caller, database: Database, resources: Resources, fiche_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
+    assert refusal(await idle.get(fiche_id)) == (
+        503,
+        "SERVICE_UNAVAILABLE",
+        f"Fiche {fiche_id} could not be fetched within 0.2 seconds; try again later",
+    )
+    [asked] = await reads_queued(database)
+    assert await resources.durable.state(asked) == "cancelled"
+    details = details_of()
+    await stored(database, details, fresh(hours=-1, at=now()))
+    assert await idle.fiche(fiche_id_of(details)) == await shown(database, fiche_id_of(details))
+
+
+async def test_a_fetch_that_is_cut_off_is_503(
+    idle: Caller, database: Database, resources: Resources, fiche_id: str
+) -> None:
+    reader = asyncio.create_task(idle.get(fiche_id))
+    await resources.durable.cancel(await first_read_queued(database))
+    assert refusal(await reader)[:2] == (503, "SERVICE_UNAVAILABLE")
+
+
+@pytest.mark.parametrize("working", [{"fiche_api_base_url": None}], indirect=True)
+async def test_without_a_gateway_the_setting_is_named(caller: Caller, fiche_id: str) -> None:
+    status, code, error = refusal(await caller.get(fiche_id))
+    assert (status, code) == (500, "CONFIGURATION_ERROR")
+    assert "FICHE_API_BASE_URL" in error
+
+
+async def test_a_reader_waits_for_the_fetch_of_a_job_and_shares_its_fiche(
+    caller: Caller, crm: Crm, working: Resources, fiche_id: str
+) -> None:
+    async with working.database.write() as session:
+        await working.durable.dispatch(
+            session, fetch_fiche, FetchFiche(fiche_id=fiche_id), id="job", key=fiche_id
+        )
+    assert (await caller.fiche(fiche_id))["information"]["fiche_id"] == fiche_id
+    assert (await working.durable.wait("job", 60)).ok
+    assert crm.asked == 1
 
 
 async def test_scope_decides_who_reads_a_fiche(caller: Caller, database: Database) -> None:

@@ -197,6 +197,18 @@ async def test_the_urgent_runs_before_the_bulk(durable: Durable, job: Job[Work])
         await durable.wait(f"{lane}-bulk-{number}", 20)
 
 
+async def test_a_job_that_is_forgotten_leaves_nothing_of_what_it_was_given_and_answered(
+    durable: Durable,
+) -> None:
+    assert (await run(durable, jobs.CHILD, "forgotten", steps=2)).ok
+    await durable.forget("forgotten")
+    assert await durable.state("forgotten") is None
+    async with durable.database.read() as session:
+        for table in ("workflow_input", "workflow_output", "operation_outputs"):
+            left = text(f"select count(*) from dbos.{table} where workflow_uuid = 'forgotten'")  # noqa: S608 -- names given above
+            assert await session.scalar(left) == 0
+
+
 async def test_what_ended_long_ago_is_forgotten_and_the_rest_is_kept(durable: Durable) -> None:
     await run(durable, jobs.CHILD, "ancient")
     await run(durable, jobs.CHILD, "recent")

@@ -113,6 +113,11 @@ def survives_denial(facts: CacheFacts | None, reason: Reason, *, force: bool) ->
     return force and doubtful and facts is not None and facts.recordings_known > 0
 
 
+def reading_survives_denial(facts: CacheFacts | None, *, refresh: bool) -> bool:
+    """The same for a fetch that a reader waits for: what can be shown instead, and known calls, outweigh the denial."""
+    return facts is not None and (facts.recordings_known > 0 or (not refresh and can_serve_stale(facts)))
+
+
 def can_serve_stale(facts: CacheFacts | None) -> bool:
     """Whether an old copy may stand in when a read cannot be refreshed."""
     return facts is not None and facts.detailed and not facts.not_found

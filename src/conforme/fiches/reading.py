@@ -1,35 +1,33 @@
-"""Reading one fiche over HTTP: from the cache while it holds, else from the CRM (spec/fiches §2.4)."""
+"""Reading one fiche over HTTP: from the cache while it holds, else from the CRM (spec/fiches §2.4).
 
-import asyncio
-from weakref import WeakKeyDictionary, WeakValueDictionary
+Readers do not ask the CRM themselves. They have the job `fiche/fetch` do it, ahead of work in the background, so that
+one fetch per fiche and `FICHE_FETCH_CONCURRENCY` hold for readers and jobs of all replicas together.
+"""
+
+from typing import Any
+from uuid import uuid4
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.crm.errors import FicheNotFound, GatewayFailed
-from conforme.crm.retry import persistently
-from conforme.crm.schemas import FicheDetails
-from conforme.fiches import policy, queries, service
+from conforme.fiches import policy, queries
 from conforme.fiches.patch import Json
 from conforme.fiches.policy import Reason
 from conforme.fiches.ports import connected
 from conforme.fiches.queries import Cached
+from conforme.fiches.schemas import FetchFiche, ReaderWants
+from conforme.fiches.workflows import fetch_fiche
 from conforme.foundation.database import now
-from conforme.foundation.errors import Forbidden
-from conforme.foundation.outbound import Outbound
+from conforme.foundation.durable import Outcome, Priority
+from conforme.foundation.errors import ConformeError, Forbidden, Misconfigured, Unavailable
+from conforme.foundation.faults import DeadlineExceeded, StepTimeout
 from conforme.foundation.resources import Resources
 
 log = structlog.get_logger(__name__)
 
 READ_SECONDS = 120.0
-"""Longest time a reader waits for the CRM, attempts and waits together."""
-
-_IN_TURN: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-"""One fetch of a fiche at a time: who comes second finds what the first one stored."""
-
-_PLACES: WeakKeyDictionary[Outbound, asyncio.Semaphore] = WeakKeyDictionary()
-"""Readers of one process that may ask the CRM at once."""
+"""Longest time a reader waits for a fetch, its turn, attempts and waits together."""
 
 
 class Reading:
@@ -58,16 +56,19 @@ class Reading:
             Forbidden: out of the actor's scope.
             FicheNotFound: the CRM has no such fiche.
             GatewayFailed: it is not cached, or only as a line of a listing, and the CRM does not answer.
+            Unavailable: as above, and the fetch did not end in time.
         """
         known = await self._known()
         if not self._reason(known).fetches:
             return await self._settled(known)
-        lock = _IN_TURN.setdefault(self._fiche_id, asyncio.Lock())
-        async with lock:
-            known = await self._known()
-            if not self._reason(known).fetches:
-                return await self._settled(known)
-            return await self._fetched(known)
+        try:
+            unstored = await self._fetched()
+        except ConformeError as error:
+            if known is None or self._refresh or not policy.can_serve_stale(known.facts):
+                raise
+            log.warning("served a stale fiche", fiche_id=self._fiche_id, code=error.code)
+            return await self._cached(known)
+        return unstored or await self._settled(await self._known())
 
     async def _known(self) -> Cached | None:
         async with self._resources.database.read() as session:
@@ -96,46 +97,57 @@ class Reading:
             raise Forbidden
         return found
 
-    async def _fetched(self, known: Cached | None) -> Json:
-        try:
-            details = await persistently(self._ask, seconds=READ_SECONDS)
-        except (FicheNotFound, GatewayFailed) as error:
-            if known and not self._refresh and policy.can_serve_stale(known.facts):
-                log.warning("served a stale fiche", fiche_id=self._fiche_id, code=error.code)
-                return await self._cached(known)
-            if isinstance(error, FicheNotFound):
-                await self._deny(known)
-            raise
-        return await self._stored(details)
+    async def _fetched(self) -> Json | None:
+        """Has the cache brought up to date; the fiche itself when it was fetched and could not be stored."""
+        outcome = await self._outcome()
+        if not outcome.ok:
+            raise _failure(self._fiche_id, outcome)
+        answer: dict[str, Any] = outcome.value
+        if answer["not_found"]:
+            raise FicheNotFound(self._fiche_id)
+        unstored = answer.get("unstored")
+        if unstored is not None:
+            await self._resources.durable.forget(outcome.id)
+        return unstored
 
-    async def _ask(self, seconds: float) -> FicheDetails:
-        places = asyncio.Semaphore(self._resources.settings.fiche_fetch_concurrency)
-        try:
-            async with asyncio.timeout(seconds), _PLACES.setdefault(self._resources.outbound, places):
-                return await service.fetch_details(
-                    self._resources, self._fiche_id, mail_devis=self._mail_devis, seconds=seconds
-                )
-        except TimeoutError:
-            raise GatewayFailed(f"Failed to fetch fiche details for {self._fiche_id}: timed out") from None
-
-    async def _deny(self, known: Cached | None) -> None:
-        if known and known.facts.recordings_known:
-            return  # The gateway denies fiches that it has when it is busy; known calls outweigh its word.
+    async def _outcome(self) -> Outcome:
+        """How the fetch ended that this reader asked for: an earlier one may have failed, so each asks for its own."""
+        durable, identifier = self._resources.durable, f"read-{self._fiche_id}-{uuid4().hex}"
+        wants = ReaderWants(
+            refresh=self._refresh,
+            mail_devis=self._mail_devis,
+            # What is not stored has no scope.
+            even_unstored=not self._refresh and self._actor.scope is Scope.ALL,
+        )
+        payload = FetchFiche(fiche_id=self._fiche_id, reader=wants)
         async with self._resources.database.write() as session:
-            await service.mark_not_found(session, self._resources.settings, self._fiche_id)
-
-    async def _stored(self, details: FicheDetails) -> Json:
-        """The fiche as stored; as fetched when storing fails, unless storing was asked for."""
-        try:
-            async with self._resources.database.write() as session:
-                fresh = service.details_freshness(self._resources.settings)
-                await service.store_details(session, self._recordings, details, fresh)
-        except (SQLAlchemyError, GatewayFailed) as error:
-            if self._refresh or self._actor.scope is not Scope.ALL:
-                raise
-            log.warning(
-                "a fiche was fetched but not stored", fiche_id=self._fiche_id, error=type(error).__name__
+            await durable.dispatch(
+                session,
+                fetch_fiche,
+                payload,
+                id=identifier,
+                key=self._fiche_id,
+                priority=Priority.INTERACTIVE,
             )
-            return queries.document_of(details, self._recordings)
-        known = await self._known()
-        return await self._settled(known)
+        try:
+            return await durable.wait(identifier, READ_SECONDS)
+        except TimeoutError:
+            # What has begun may end, and serves who asks next; what has not is wanted by nobody any more.
+            if await durable.state(identifier) == "queued":
+                await durable.cancel(identifier)
+        raise Unavailable(
+            f"Fiche {self._fiche_id} could not be fetched within {READ_SECONDS:g} seconds; try again later"
+        )
+
+
+def _failure(fiche_id: str, outcome: Outcome) -> ConformeError:
+    """The error of a fetch as the reader is told of it."""
+    if outcome.code in {StepTimeout.code, DeadlineExceeded.code}:
+        return GatewayFailed(f"Failed to fetch fiche details for {fiche_id}: timed out")
+    if outcome.code == GatewayFailed.code:
+        return GatewayFailed(outcome.error)
+    if outcome.code == Misconfigured.code:
+        return Misconfigured(outcome.error)
+    if outcome.cancelled or outcome.code == "ABANDONED":
+        return Unavailable(f"The fetch of fiche {fiche_id} was cut off; try again later")
+    return ConformeError()

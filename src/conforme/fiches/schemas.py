@@ -83,11 +83,25 @@ class FicheStatusAnswer(BaseModel):
     data: FicheStatus
 
 
+class ReaderWants(BaseModel):
+    """What somebody who reads a fiche over HTTP waits for."""
+
+    refresh: bool = False
+    """The CRM is asked, however fresh the cache is."""
+    mail_devis: bool = False
+    """The quote mail belongs to it."""
+    even_unstored: bool = False
+    """A fiche that cannot be stored is of use too: it comes with the job's answer."""
+
+
 class FetchFiche(BaseModel):
     """Payload of the job `fiche/fetch`."""
 
     fiche_id: str
     force_refresh: bool = False
+    """Fetch a fiche that is fresh, unless it was fetched within the cooldown. Readers have their own word for it."""
+    reader: ReaderWants | None = None
+    """None for work in the background."""
 
 
 class FetchSalesDay(BaseModel):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from conforme.crm.errors import GatewayFailed
-from conforme.crm.gateway import CALL_SECONDS, CrmGateway, SalesListing
+from conforme.crm.gateway import CrmGateway, SalesListing
 from conforme.crm.schemas import FicheDetails
 from conforme.fiches import store
 from conforme.fiches.ports import RecordingsStore
@@ -30,12 +30,10 @@ def details_freshness(settings: Settings) -> Freshness:
     return Freshness(now(), timedelta(hours=settings.fiche_cache_ttl_hours))
 
 
-async def fetch_details(
-    resources: Resources, fiche_id: str, *, mail_devis: bool = False, seconds: float = CALL_SECONDS
-) -> FicheDetails:
+async def fetch_details(resources: Resources, fiche_id: str, *, mail_devis: bool = False) -> FicheDetails:
     """One attempt at the gateway. Raises `FicheNotFound` and `GatewayFailed`."""
     gateway = CrmGateway(resources.outbound, resources.settings)
-    return await gateway.fiche(fiche_id, include_mail_devis=mail_devis, seconds=min(seconds, CALL_SECONDS))
+    return await gateway.fiche(fiche_id, include_mail_devis=mail_devis)
 
 
 async def store_details(

@@ -1,24 +1,33 @@
 """Durable fetches from the CRM: one fiche, or the sales of a day (spec/fiches §2.4).
 
-A fiche's job answers `{success, not_found, cached, cache_id, recordings_count}`.
+A fiche's job answers `{success, not_found, cached, cache_id, recordings_count}`. Only where a reader waits for a fiche
+that cannot be stored does the answer hold more than ids and counts: `unstored`, the fiche, and the reader has it
+forgotten.
 """
 
 from datetime import timedelta
 from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from conforme.accounts.actor import Actor
 from conforme.crm.errors import FicheNotFound
 from conforme.crm.gateway import CALL_SECONDS, LONGEST_WAIT_SECONDS
 from conforme.crm.retry import CRM_RETRY
 from conforme.fiches import policy, queries, service
-from conforme.fiches.policy import Reason
+from conforme.fiches.policy import CacheFacts, Reason
 from conforme.fiches.ports import connected
 from conforme.fiches.schemas import FetchFiche, FetchSalesDay
 from conforme.fiches.service import StoredFiche
+from conforme.fiches.store import FicheIncomplete
 from conforme.foundation.database import now
 from conforme.foundation.durable import JobContext, Lane, LaneLimits, job
+from conforme.foundation.outages import is_outage
 from conforme.foundation.resources import Resources
 from conforme.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 ACTOR = Actor.system("fiche-fetch")
 
@@ -45,61 +54,82 @@ async def fetch_fiche(ctx: JobContext, payload: FetchFiche) -> dict[str, Any]:
     Raises:
         GatewayFailed: the CRM did not answer as agreed, however often it was asked.
     """
-    resources, fiche_id = ctx.resources, payload.fiche_id
+    resources = ctx.resources
     decided = await ctx.step("decide", lambda: _decide(resources, payload))
-    reason = Reason(decided["reason"])
-    if not reason.fetches:
+    if not Reason(decided["reason"]).fetches:
         return decided["answer"]
     try:
         return await ctx.step(
-            "fetch", lambda: _fetch(resources, fiche_id), retry=CRM_RETRY, timeout=CALL_SECONDS + 10
+            "fetch", lambda: _fetch(resources, payload), retry=CRM_RETRY, timeout=CALL_SECONDS + 10
         )
     except FicheNotFound:
         pass
-    return await ctx.step("deny", lambda: _deny(resources, fiche_id, keep=decided["keep"]))
+    return await ctx.step("deny", lambda: _deny(resources, payload, keep=decided["keep"]))
 
 
 async def _decide(resources: Resources, payload: FetchFiche) -> dict[str, Any]:
     """Whether to fetch and why; the answer at once when not."""
-    settings, ports = resources.settings, connected()
     async with resources.database.read() as session:
-        known = await queries.cached(session, ACTOR, ports.recordings, payload.fiche_id)
-    facts, force = known and known.facts, payload.force_refresh
-    reason = policy.for_job(facts, now(), force=force, cooldown=policy.cooldown_of(settings))
-    keep = policy.survives_denial(facts, reason, force=force)
+        known = await queries.cached(session, ACTOR, connected().recordings, payload.fiche_id)
+    reason, keep = _judged(resources.settings, payload, known and known.facts)
     answer = None
     if known and reason is Reason.NOT_FOUND:
         answer = _answer(StoredFiche(known.row.id, 0), cached=True, not_found=True)
     elif known and reason is Reason.VALID:
-        answer = await _still_valid(resources, payload.fiche_id, known)
+        answer = await _still_valid(resources, payload, known)
     return {"reason": reason.value, "keep": keep, "answer": answer}
 
 
-async def _still_valid(resources: Resources, fiche_id: str, known: queries.Cached) -> dict[str, Any]:
+def _judged(settings: Settings, payload: FetchFiche, facts: CacheFacts | None) -> tuple[Reason, bool]:
+    """What to do and why, and whether what is known is kept should the CRM deny the fiche."""
+    if wants := payload.reader:
+        reason = policy.for_read(facts, now(), refresh=wants.refresh, mail_devis=wants.mail_devis)
+        return reason, policy.reading_survives_denial(facts, refresh=wants.refresh)
+    force = payload.force_refresh
+    reason = policy.for_job(facts, now(), force=force, cooldown=policy.cooldown_of(settings))
+    return reason, policy.survives_denial(facts, reason, force=force)
+
+
+async def _still_valid(resources: Resources, payload: FetchFiche, known: queries.Cached) -> dict[str, Any]:
     stored = StoredFiche(known.row.id, known.facts.recordings_known)
-    async with resources.database.write() as session:
-        await service.announce(session, fiche_id, stored, cached=True)
+    if payload.reader is None:
+        async with resources.database.write() as session:
+            await service.announce(session, payload.fiche_id, stored, cached=True)
     return _answer(stored, cached=True)
 
 
-async def _fetch(resources: Resources, fiche_id: str) -> dict[str, Any]:
-    details = await service.fetch_details(resources, fiche_id)
-    async with resources.database.write() as session:
-        fresh = service.details_freshness(resources.settings)
-        stored = await service.store_details(session, connected().recordings, details, fresh)
+async def _fetch(resources: Resources, payload: FetchFiche) -> dict[str, Any]:
+    wants, recordings = payload.reader, connected().recordings
+    mail_devis = wants is not None and wants.mail_devis
+    details = await service.fetch_details(resources, payload.fiche_id, mail_devis=mail_devis)
+    try:
+        async with resources.database.write() as session:
+            fresh = service.details_freshness(resources.settings)
+            stored = await service.store_details(session, recordings, details, fresh)
+    except (SQLAlchemyError, FicheIncomplete) as error:
+        if wants is None or not wants.even_unstored or is_outage(error):
+            raise
+        log.warning("fetched but not stored", fiche_id=payload.fiche_id, error=type(error).__name__)
+        shown = queries.document_of(details, recordings)
+        return {"success": True, "not_found": False, "cached": False, "unstored": shown}
     return _answer(stored, cached=False)
 
 
-async def _deny(resources: Resources, fiche_id: str, *, keep: bool) -> dict[str, Any]:
-    """What follows when the CRM says for good that it has no such fiche."""
+async def _deny(resources: Resources, payload: FetchFiche, *, keep: bool) -> dict[str, Any]:
+    """What follows when the CRM says for good that it has no such fiche.
+
+    A job goes on with what is kept; a reader is told of the denial, and decides whether to show it.
+    """
+    fiche_id = payload.fiche_id
     async with resources.database.write() as session:
         known = await queries.cached(session, ACTOR, connected().recordings, fiche_id) if keep else None
-        if known:
-            stored = StoredFiche(known.row.id, known.facts.recordings_known)
+        if known is None:
+            cache_id = await service.mark_not_found(session, resources.settings, fiche_id)
+            return _answer(StoredFiche(cache_id, 0), cached=False, not_found=True)
+        stored = StoredFiche(known.row.id, known.facts.recordings_known)
+        if payload.reader is None:
             await service.announce(session, fiche_id, stored, cached=True)
-            return _answer(stored, cached=True)
-        cache_id = await service.mark_not_found(session, resources.settings, fiche_id)
-    return _answer(StoredFiche(cache_id, 0), cached=False, not_found=True)
+        return _answer(stored, cached=True, not_found=payload.reader is not None)
 
 
 def _answer(stored: StoredFiche, *, cached: bool, not_found: bool = False) -> dict[str, Any]:

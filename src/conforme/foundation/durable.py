@@ -247,6 +247,10 @@ class Durable:
                     expectation.pending.add(id)
                     await expectation.wait(LOOK_SECONDS)
 
+    async def forget(self, id: str) -> None:
+        """Deletes a job that has ended, its payload and all it answered."""
+        await self._engine.delete([id])
+
     async def delete_ended(self, older_than_seconds: float, batch: int) -> int:
         """Forgets up to `batch` jobs that ended longer ago than that; returns how many."""
         values = {"age": int(older_than_seconds * 1000), "batch": batch}
