@@ -4,7 +4,8 @@ import hashlib
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import SecretStr
 
 from conforme.accounts.actor import Actor, Scope
@@ -35,8 +36,16 @@ def identify(request: Request) -> Actor | None:
     return actor_of_token(token, request.app.state.resources.settings.api_tokens) if token else None
 
 
-def current_actor(request: Request) -> Actor:
-    """The caller.
+BEARER = HTTPBearer(auto_error=False, description="An API token of API_AUTH_TOKENS.")
+API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, in a header of its own.")
+
+
+def current_actor(
+    request: Request,
+    _bearer: Annotated[object, Security(BEARER)] = None,
+    _key: Annotated[object, Security(API_KEY)] = None,
+) -> Actor:
+    """The caller; the two schemes are declared so that the reference can show and use them.
 
     Raises:
         Unauthenticated: no credential, or one that is not valid.
