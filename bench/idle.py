@@ -2,6 +2,7 @@
 
 import asyncio
 
+from bench.pace import told
 from bench.rig import rig
 
 SECONDS = 20.0
@@ -21,5 +22,6 @@ async def _main() -> None:
         spent = made.cpu([replica]) - before
         print(
             f"idle replica, {SECONDS:.0f} s: {spent.total / SECONDS:.1%} of a core"
-            f" (application {spent.application / SECONDS:.1%}, PostgreSQL {spent.database / SECONDS:.1%})"
+            f" (application {spent.application / SECONDS:.1%}, PostgreSQL {spent.database / SECONDS:.1%});"
+            f" {told()}"
         )

@@ -4,11 +4,11 @@ CPU is of the replica and of the whole PostgreSQL server; the sandbox is a proce
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from statistics import median
 
 from bench.bare import BareRun, bare_audits
+from bench.pace import told
 from bench.rig import STEPS, WIDE, Audited, Cpu, Replica, Rig, fiches, rig
 
 ROUNDS = 8
@@ -24,7 +24,7 @@ def main() -> None:
 
 async def _main() -> None:
     days = fiches()
-    print(f"{STEPS} steps per audit · load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    print(f"{STEPS} steps per audit; before: {told()}")
     async with rig() as made:
         async with made.replica(**WIDE) as replica:
             known, new = days[: ROUNDS // 2], days[ROUNDS // 2 : ROUNDS]
@@ -42,6 +42,7 @@ async def _main() -> None:
                 f"resident memory of the replica: {resident // MEGABYTE} MB, at its peak {peak // MEGABYTE} MB"
             )
         await _against_bare(made, quick, waited, again)
+    print(f"after: {told()}")
 
 
 async def _one_by_one(made: Rig, replica: Replica, chosen: Sequence[str]) -> tuple[Cpu, list[Audited]]:

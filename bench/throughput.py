@@ -5,10 +5,10 @@ the limit, and a second replica gains only what cores are left. All limits of co
 """
 
 import asyncio
-import os
 import time
 from contextlib import AsyncExitStack
 
+from bench.pace import told
 from bench.rig import SALES, STEPS, WIDE, Rig, fiches, rig
 
 AUDITS = SALES
@@ -21,9 +21,7 @@ def main() -> None:
 
 
 async def _main() -> None:
-    print(
-        f"{STEPS} steps per audit, {AUDITS} audits asked for at once · load before: {os.getloadavg()[0]:.1f}"
-    )
+    print(f"{STEPS} steps per audit, {AUDITS} audits asked for at once; before: {told()}")
     print(f"{'':<12}{'model':>10}{'audits/min':>12}{'own cores':>11}{'ratio':>8}")
     async with rig() as made:
         async with made.replica(**WIDE) as replica:
