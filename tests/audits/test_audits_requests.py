@@ -5,14 +5,14 @@ from typing import Any
 
 import httpx2
 import pytest
-from audit_rows import audit, configured
-from rubrics import rules
 from sqlalchemy import func, select, text
 
+from audit_rows import audit, configured
 from conforme.audit_configs.models import AuditConfig
 from conforme.audit_configs.service import create
 from conforme.audits.models import AuditRow
 from conforme.foundation.database import Database
+from rubrics import rules
 
 
 async def count(database: Database, column: Any = AuditRow.id) -> int:

@@ -568,7 +568,12 @@ async def test_several_packed_members_are_one_body() -> None:
 
 @pytest.mark.parametrize(
     ("body", "encoding"),
-    [(gzip.compress(b"x" * 100, mtime=0)[:-9], "gzip"), (b"not packed", "gzip"), (b"x", "br"), (b"x", "gzip, gzip")],
+    [
+        (gzip.compress(b"x" * 100, mtime=0)[:-9], "gzip"),
+        (b"not packed", "gzip"),
+        (b"x", "br"),
+        (b"x", "gzip, gzip"),
+    ],
 )
 async def test_a_body_that_cannot_be_unpacked_says_so(body: bytes, encoding: str) -> None:
     async with bounded(body, encoding) as client:

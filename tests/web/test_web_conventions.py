@@ -95,7 +95,9 @@ async def test_an_oversize_body_is_refused_with_its_own_status(api: httpx2.Async
             await asyncio.sleep(0)
 
     headers = {"Content-Type": "application/json"}
-    declared = await api.post("/api/audits/run", content=b"{}", headers=headers | {"Content-Length": "99999999"})
+    declared = await api.post(
+        "/api/audits/run", content=b"{}", headers=headers | {"Content-Length": "99999999"}
+    )
     assert (declared.status_code, declared.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
     streamed = await api.post("/api/audits/run", content=pieces(), headers=headers)
     assert (streamed.status_code, streamed.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
@@ -120,11 +122,15 @@ async def test_a_request_keeps_the_correlation_id_it_came_with(api: httpx2.Async
 async def test_nul_characters_are_refused_wherever_they_come_in(api: httpx2.AsyncClient) -> None:
     assert (await api.get("/api/audits?fiche_ids=%00")).status_code == 400
     assert (await api.get("/api/fiches/12%00")).status_code == 400
-    answer = await api.post("/api/audits/run", json={"fiche_id": "1", "audit_config_id": 1, "user_id": "a\0b"})
+    answer = await api.post(
+        "/api/audits/run", json={"fiche_id": "1", "audit_config_id": 1, "user_id": "a\0b"}
+    )
     assert (answer.status_code, answer.json()["code"]) == (400, "VALIDATION_ERROR")
 
 
-@pytest.mark.parametrize("value", ["", "x", "-1", "0", "1.5", "0x10", "٣", "9" * 30, str(INT64_MAX + 1), " 1"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "-1", "0", "1.5", "0x10", "٣", "9" * 30, str(INT64_MAX + 1), " 1"]
+)
 def test_what_is_no_id_is_refused_by_name(value: str) -> None:
     with pytest.raises(Invalid, match="Invalid audit_id"):
         path_id(value, "audit_id")
