@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     """How long SIGTERM lets running work finish before handing it over."""
     workflow_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=30, ge=1)
-    worker_concurrency: int = Field(default=10, ge=1, le=500)
+    worker_concurrency: int = Field(default=20, ge=1, le=500)
     """Work of one lane that one replica runs at once."""
 
     # Outbound HTTP
@@ -143,8 +143,8 @@ class Settings(BaseSettings):
     audit_run_concurrency: int = Field(default=10, ge=1)
     """Audits at once, all replicas together."""
     audit_run_per_fiche_concurrency: int = Field(default=1, ge=1)
-    audit_step_worker_concurrency: int = Field(default=10, ge=1)
-    """Step analyses at once, all replicas together."""
+    audit_step_worker_concurrency: int = Field(default=20, ge=1)
+    """Step analyses at once, all replicas together; room for all steps of one audit makes it two waves of answers."""
     audit_evidence_gating: bool = True
     audit_evidence_min_quote_chars: int = Field(default=12, ge=0)
     audit_max_cost: Decimal | None = Field(default=None, gt=0)
