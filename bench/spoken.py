@@ -5,6 +5,7 @@ is given, and never a negation, a number or a date.
 """
 
 import random
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -121,10 +122,13 @@ class Fiche:
         return any(wanted in gist for gist in self._gists)
 
     def was_told(self, text: str) -> bool:
-        """The same, whoever it is said of: a `vous` left out makes no splice."""
+        """The same, whoever it is said of and one word aside: without a `vous`, a true quote is no splice."""
         persons = {key for gist in self._gists for key in gist.split() if kind(key) is Kind.PERSON}
-        told = _without(_gist(units(text.split())), persons)
-        return any(told in _without(gist, persons) for gist in self._gists)
+        told = _without(_gist(units(text.split())), persons).split()
+        missing_one = "|".join(
+            rf" {' '.join(told[:cut])} (?:\S+ )?{' '.join(told[cut:])} " for cut in range(1, len(told))
+        )
+        return any(re.search(missing_one, _without(gist, persons)) for gist in self._gists)
 
 
 def fiche(dice: random.Random, calls: int = 2, words: int = 600) -> Fiche:

@@ -231,9 +231,10 @@ class _Grid:
     def _heard_as(
         self, word: str, places: Mapping[str, list[int]], sounding: Mapping[str, list[str]]
     ) -> Iterator[int]:
-        """Where a word is heard, or another one of the same sound that is not visibly longer."""
+        """Where a word is heard, or another one of the same sound that is as long and decides nothing."""
         for heard in sounding.get(sound(word), ()):
-            if heard == word or (abs(len(heard) - len(word)) <= 1 and same_sound(heard, word)):
+            as_long = abs(len(heard) - len(word)) <= 1 and not FIXED & {kind(heard), kind(word)}
+            if heard == word or (as_long and same_sound(heard, word)):
                 yield from places[heard]
 
     def _offer(self, target: tuple[list[float], bytearray], column: int, before: float, move: int) -> None:
