@@ -4,7 +4,6 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from rubrics import rules
 from sqlalchemy import insert
 
 from conforme.audit_configs.revisions import Revision, revision_for_run
@@ -12,6 +11,7 @@ from conforme.audit_configs.service import import_rules
 from conforme.audits.models import AuditRow, CitationRow, ControlPointRow, StepResultRow
 from conforme.fiches.models import FicheCache
 from conforme.foundation.database import Database, WriteSession, now
+from rubrics import rules
 
 
 async def configured(database: Database, name: str = "Grille d'essai", steps: int = 2) -> Revision:
