@@ -40,7 +40,9 @@ class Identified:
 
 
 class Updated(Identified):
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now(), sort_order=91)
+    updated_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), onupdate=func.now(), sort_order=91
+    )
 
 
 def now() -> datetime:
