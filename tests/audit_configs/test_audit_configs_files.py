@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from rubrics import any_rules, rules
 
 from conforme.audit_configs import files
 from conforme.audit_configs.errors import InvalidConfiguration
 from conforme.audit_configs.files import Format
 from conforme.audit_configs.rules import ControlPoint, Rules, StepRule
+from rubrics import any_rules, rules
 
 KINDS = st.sampled_from(["yaml", "json"])
 STEP = {"name": "Accueil", "prompt": "Écoute.", "severity": "LOW", "control_points": ["Bonjour"]}

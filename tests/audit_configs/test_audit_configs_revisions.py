@@ -1,7 +1,6 @@
 import asyncio
 
 import pytest
-from rubrics import rules, step
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import DBAPIError
 
@@ -12,6 +11,7 @@ from conforme.audit_configs.revisions import Revision, revision, revision_for_ru
 from conforme.audit_configs.rules import Rules
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid, NotFound
+from rubrics import rules, step
 
 
 async def created(database: Database, some: Rules | None = None) -> int:

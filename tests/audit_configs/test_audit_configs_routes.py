@@ -6,7 +6,6 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
-from rubrics import rules
 
 from conforme.audit_configs import service
 from conforme.audit_configs.revisions import revision_for_run
@@ -14,6 +13,7 @@ from conforme.audit_configs.routes import router
 from conforme.foundation.database import Database
 from conforme.foundation.web import install_error_handlers
 from conforme.settings import Settings
+from rubrics import rules
 
 TOKEN = "a-token-for-tests"
 PATH = "/api/audit-configs"

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from rubrics import any_rules, points, rules, step
 
 from conforme.audit_configs.rules import ControlPoint, Rules
+from rubrics import any_rules, points, rules, step
 
 
 def test_a_plain_string_is_a_control_point_heard_in_the_call() -> None:

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from rubrics import any_rules, rules, step
 
 from conforme.audit_configs import cli, queries, service
 from conforme.audit_configs.drafts import latest_active
@@ -14,6 +13,7 @@ from conforme.audit_configs.service import Imported, slug
 from conforme.audit_configs.shipped import COMPLETE, SHORT, ensure_shipped, seed, shipped
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Conflict, Invalid, NotFound
+from rubrics import any_rules, rules, step
 
 
 async def imported(database: Database, some: Rules) -> Imported:

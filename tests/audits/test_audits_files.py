@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from file_audit_calls import BREAKDOWN, CHAT, desk
 
 from conforme.audits.files import Auditor, FileAudit, audit_call, persistently
 from conforme.audits.verdicts import Niveau, Statut
@@ -15,6 +14,7 @@ from conforme.foundation.llm import ModelRequest
 from conforme.sandbox.model import ModelOptions
 from conforme.sandbox.weather import FaultPlan
 from conforme.transcriptions.formats import read_call
+from file_audit_calls import BREAKDOWN, CHAT, desk
 
 CALL = read_call(json.dumps(CHAT).encode(), "chat.json")
 
