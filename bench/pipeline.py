@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.bare import BareRun, bare_audits
 from bench.pace import told
-from bench.rig import STEPS, WIDE, Audited, Cpu, Replica, Rig, fiches, rig
+from bench.rig import STEPS, Audited, Cpu, Replica, Rig, fiches, rig
 
 ROUNDS = 8
 MODEL_MS = 1000
@@ -26,7 +26,7 @@ async def _main() -> None:
     days = fiches()
     print(f"{STEPS} steps per audit; before: {told()}")
     async with rig() as made:
-        async with made.replica(**WIDE) as replica:
+        async with made.replica() as replica:
             known, new = days[: ROUNDS // 2], days[ROUNDS // 2 : ROUNDS]
             await _one_by_one(made, replica, known)  # warms up; now their words are known
             first, _ = await _one_by_one(made, replica, new)

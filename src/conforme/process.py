@@ -1,6 +1,7 @@
 """One process of Conforme from the outside in: its database, its HTTP server, its end on SIGTERM."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 START_SECONDS = 60.0
+GC_THRESHOLDS = (10_000, 20, 50)
+"""Objects that make a search of the youngest, and how many of those make one of the next generation."""
 
 
 @contextmanager
@@ -105,6 +108,16 @@ def stop_on_signals() -> asyncio.Event:
     return asked
 
 
+def settle_memory() -> None:
+    """Spares what the process is built of every later search for garbage, and searches less often.
+
+    Half a million objects of libraries live as long as the process: looking through them took a twentieth of its time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
 async def serve(settings: Settings, url: str, role: "Role") -> None:
     """Runs one replica until it is told to stop, then drains it."""
     from conforme.app import Role, running
@@ -112,10 +125,12 @@ async def serve(settings: Settings, url: str, role: "Role") -> None:
     asked = stop_on_signals()
     if role is Role.WORKER:
         async with running(settings, url, role):
+            settle_memory()
             log.info("worker is running")
             await asked.wait()
         return
     async with http_server(settings, url, role) as served:
+        settle_memory()
         log.info("serving", url=served.url, role=role.value)
         told = asyncio.create_task(asked.wait())
         await asyncio.wait([served.serving, told], return_when=asyncio.FIRST_COMPLETED)

@@ -50,11 +50,11 @@ def _day(words: Timeline) -> date | None:
 
 async def freeze(session: WriteSession, fiche_id: str, words: Timeline) -> int:
     """Stores the words once, whoever judges them, and returns the snapshot's id."""
-    content = zlib.compress(timeline.to_json(words).encode())
+    frozen = timeline.to_json(words)
     values = {
         "fiche_id": fiche_id,
-        "sha256": timeline.sha256(words),
-        "content": content,
+        "sha256": timeline.sha256(frozen),
+        "content": zlib.compress(frozen.encode()),
         "recordings_count": len(words.recordings),
         "chunks_count": words.chunk_count,
     }

@@ -144,9 +144,9 @@ def _thawed(index: int, value: Mapping[str, Any]) -> Recording:
     return _recording(index, Call(words=unpack(value["words"]), start_time=start_time, **facts))
 
 
-def sha256(timeline: Timeline) -> str:
-    """Names the exact words and facts judged: the digest of the snapshot, in hexadecimal."""
-    return hashlib.sha256(to_json(timeline).encode()).hexdigest()
+def sha256(frozen: str) -> str:
+    """Names the exact words and facts judged: the digest of a snapshot's JSON, in hexadecimal."""
+    return hashlib.sha256(frozen.encode()).hexdigest()
 
 
 # What the model reads

@@ -63,7 +63,12 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = async_url(url)
         self.engine: AsyncEngine = create_async_engine(
-            self.url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True, pool_timeout=30
+            self.url,
+            pool_size=pool_size,
+            max_overflow=0,  # a connection for a moment costs more than waiting for one that is known to the server
+            pool_use_lifo=True,
+            pool_pre_ping=True,
+            pool_timeout=30,
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 

@@ -89,7 +89,7 @@ DEADLINE_GRACE = 60.0
 """Seconds after a job's deadline when the engine ends what did not end itself."""
 REST_SECONDS = 30.0
 """An idle lane is looked at this often without being woken."""
-EXECUTOR_THREADS = 16
+EXECUTOR_THREADS = 8
 POOL_SIZE = 8
 
 WAITS = text(
@@ -553,7 +553,11 @@ class _Engine:
     def _engine(self, lease: float = 60.0) -> Engine:
         if self._sql is None:
             self._sql = create_engine(
-                self._url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE, hide_parameters=True
+                self._url,
+                pool_size=POOL_SIZE,
+                max_overflow=POOL_SIZE,
+                pool_use_lifo=True,
+                hide_parameters=True,
             )
             # A frozen replica must not keep the rows it was writing from those who take its work over.
             limit = f"set idle_in_transaction_session_timeout = {int(max(5.0, lease) * 1000)}"
