@@ -1,9 +1,11 @@
 """The product as its callers meet it: over HTTP, on a real database, with the sandbox behind it."""
 
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Generator
 
 import httpx2
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from conforme.app import Role, build
@@ -11,6 +13,18 @@ from conforme.foundation.database import Database
 from conforme.settings import Settings
 
 API_TOKEN = "test-token-of-the-suite"
+
+
+@pytest.fixture(autouse=True)
+def logging_left_as_it_was() -> Generator[None]:
+    """What a test sets up of logging ends with it: the next one hears what it is told."""
+    chain, root = structlog.get_config(), logging.getLogger()
+    handlers, level, shown = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    structlog.configure(**chain)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.raiseExceptions = shown
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False},
-        servers=[{"url": "/"}],
+        servers=[{"url": "/"}, {"url": settings.api_base_url}],
     )
     for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime):
         app.include_router(router)

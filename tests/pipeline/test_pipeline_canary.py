@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import structlog
 from pipeline_audits import Product, product, rows
 
 from conforme.foundation.database import Database
@@ -46,12 +45,11 @@ PERSONAL = [
 
 
 @pytest.fixture
-def logged() -> Iterator[io.StringIO]:
+def logged() -> io.StringIO:
     """Everything the process logs, as a server in production would write it."""
     stream = io.StringIO()
     configure_logging(Settings(log_format="json", log_level="debug"), stream)
-    yield stream
-    structlog.reset_defaults()
+    return stream
 
 
 def personal_values(value: Any, key: str = "") -> Iterator[str]:
