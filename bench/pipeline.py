@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from statistics import median
 
 from bench.bare import BareRun, bare_audits
-from bench.pace import told
+from bench.pace import pace, told
 from bench.rig import STEPS, Audited, Cpu, Replica, Rig, fiches, rig
 
 ROUNDS = 8
+WARM_UP = 4
 MODEL_MS = 1000
 WAVES = 2
 """The first step alone, then the others together: what the model's latency makes unavoidable."""
@@ -28,7 +29,9 @@ async def _main() -> None:
     async with rig() as made:
         async with made.replica() as replica:
             known, new = days[: ROUNDS // 2], days[ROUNDS // 2 : ROUNDS]
-            await _one_by_one(made, replica, known)  # warms up; now their words are known
+            await _one_by_one(
+                made, replica, known * WARM_UP
+            )  # now their words are known, and statements prepared
             first, _ = await _one_by_one(made, replica, new)
             _say_cpu("a fiche seen for the first time (CRM and speech included)", first, len(new))
             again, quick = await _one_by_one(made, replica, known * 2)
@@ -53,10 +56,12 @@ async def _one_by_one(made: Rig, replica: Replica, chosen: Sequence[str]) -> tup
 
 
 def _say_cpu(what: str, spent: Cpu, audits: int) -> None:
-    application, database = spent.application / audits, spent.database / audits
+    application, database, total = (
+        each / audits for each in (spent.application, spent.database, spent.total)
+    )
     print(
-        f"own CPU per audit, {what}: {application + database:.2f} s"
-        f" (application {application:.2f}, PostgreSQL {database:.2f})"
+        f"own CPU per audit, {what}: {total:.2f} s (application {application:.2f}, PostgreSQL {database:.2f}),"
+        f" {total / (pace() / 1000):.1f} times the fixed work"
     )
 
 

@@ -25,8 +25,7 @@ async def _main() -> None:
     print(f"{'':<12}{'model':>10}{'audits/min':>12}{'own cores':>11}{'ratio':>8}")
     async with rig() as made:
         async with made.replica(**WIDE) as replica:
-            for fiche in fiches():  # their words are known from here on
-                await made.audit([replica], [fiche])
+            await made.audit([replica], fiches())  # their words are known from here on
         single: dict[int, float] = {}
         for count in REPLICAS:
             await _with_replicas(made, count, single)
