@@ -22,6 +22,12 @@ def event(number: int) -> Event:
     return Event(number, "e", (CHANNEL,), {}, datetime(2026, 1, 1, tzinfo=UTC))
 
 
+@pytest.fixture(autouse=True)
+def nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notifications alone wake the follower: the poll would hide one that is lost."""
+    monkeypatch.setattr("conforme.realtime.hub.POLL_SECONDS", 3600.0)
+
+
 @pytest.fixture
 async def hub(database: Database) -> AsyncGenerator[Hub]:
     hub = Hub(database)

@@ -22,6 +22,12 @@ CHANNEL = "private-audit-7"
 PATIENCE = 15.0
 
 
+@pytest.fixture(autouse=True)
+def nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notifications alone wake the follower: the poll would hide one that is lost."""
+    monkeypatch.setattr("conforme.realtime.hub.POLL_SECONDS", 3600.0)
+
+
 @asynccontextmanager
 async def replica(url: str, **settings: Any) -> AsyncGenerator[Served]:
     chosen = Settings(api_auth_token=TOKEN, port=0, drain_seconds=1, **settings)  # pyright: ignore[reportArgumentType]

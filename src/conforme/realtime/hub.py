@@ -171,17 +171,18 @@ class Hub:
     async def _listen_on(self, connection: psycopg.AsyncConnection, prefix: SettledPrefix) -> None:
         """Reads the log whenever the connection has something to say, and at the latest after the poll."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(connection.fileno(), self._wake.set)
-        try:
-            while not self._stopping:
-                self._wake.clear()
-                async for _ in connection.notifies(timeout=0):
-                    pass
+        while not self._stopping:
+            self._wake.clear()
+            async for _ in connection.notifies(timeout=0):
+                pass
+            # Only now: the driver watches the socket too while it reads, and leaves it unwatched behind it.
+            loop.add_reader(connection.fileno(), self._wake.set)
+            try:
                 await self._drain(prefix)
                 await self._rest(POLL_SECONDS)
-                await asyncio.sleep(GATHER_SECONDS)
-        finally:
-            loop.remove_reader(connection.fileno())
+            finally:
+                loop.remove_reader(connection.fileno())
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
