@@ -1,5 +1,6 @@
 """The draft becomes an immutable revision when it is first run; a run says which one it judged by."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from conforme.audit_configs import queries
@@ -8,6 +9,8 @@ from conforme.audit_configs.models import AuditConfigRevision
 from conforme.audit_configs.rules import Rules
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.errors import NotFound
+
+KEPT_RULES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +76,16 @@ async def _publish(session: WriteSession, config_id: int, created_by: str | None
 
 
 def _revision(row: AuditConfigRevision) -> Revision:
-    return Revision(row.id, row.audit_config_id, row.number, Rules.model_validate(row.content))
+    return Revision(row.id, row.audit_config_id, row.number, _rules(row))
+
+
+_read: OrderedDict[str, Rules] = OrderedDict()
+
+
+def _rules(row: AuditConfigRevision) -> Rules:
+    """The rules of a revision; the last few are remembered by their digest, whatever revision holds them."""
+    if row.sha256 not in _read:
+        _read[row.sha256] = Rules.model_validate(row.content)
+        while len(_read) > KEPT_RULES:
+            _read.popitem(last=False)
+    return _read[row.sha256]

@@ -77,7 +77,8 @@ async def link(resources: Resources, audit_id: int, fetched: Mapping[str, Any]) 
         audit = await open_audit(session, audit_id)
         audit.fiche_cache_id = fetched["cache_id"]
         await session.flush()
-        recordings = await transcribed(session, ACTOR, fetched["cache_id"])
+        priced = resources.settings.audit_max_cost is not None
+        recordings = await transcribed(session, ACTOR, fetched["cache_id"], words=priced)
         missing = [recording for recording in recordings if not recording.has_transcription]
         total = len(recordings)
         await events.record_all(

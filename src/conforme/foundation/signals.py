@@ -181,7 +181,7 @@ class LaneClock:
 
     def wait(self, timeout: float) -> bool:
         """Rests until there is work, or `timeout` seconds; True when the lane is closed for good."""
-        rest = self.ECHO_SECONDS
+        rest, empty = self.ECHO_SECONDS, False
         while self._woken.wait(rest) or rest == self.ECHO_SECONDS:
             self._open.wait()
             time.sleep(self.GATHER_SECONDS)  # what is queued or ends together is seen together
@@ -189,7 +189,7 @@ class LaneClock:
             if self._stopped:  # asked after the clearing, which could have swallowed the call of `stop`
                 return True
             queued, self._queued = self._queued, False
-            if queued or self._is_waiting():
+            if queued or (not empty and self._is_waiting()):
                 return False
-            rest = timeout
+            rest, empty = timeout, True  # until more is queued, which is told
         return self._stopped

@@ -55,11 +55,16 @@ class TranscribedRecording:
         return chunks_of(self.turns)
 
 
-async def transcribed(session: Session, actor: Actor, fiche_cache_id: int) -> list[TranscribedRecording]:
+async def transcribed(
+    session: Session, actor: Actor, fiche_cache_id: int, *, words: bool = True
+) -> list[TranscribedRecording]:
     """All recordings of a fiche by start time (spec/audits §4), in at most two statements.
 
-    Those without transcription come too, without words: who judges a fiche must know what was not heard.
+    Those without transcription come too, without words: who judges a fiche must know what was not heard. With
+    `words=False` all of them come without words, which are the greater part of them.
     """
+    if not words:
+        return [_transcribed(row, ()) for row in await recordings.of_fiche(session, actor, fiche_cache_id)]
     rows = await recordings.of_fiche(session, actor, fiche_cache_id, also=recordings.TRANSCRIPT)
     chunks = await _chunks_of(session, [row.id for row in rows if _is_legacy(row)])
     return [_transcribed(row, _words(row, chunks.get(row.id, ()))) for row in rows]
