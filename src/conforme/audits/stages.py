@@ -21,9 +21,10 @@ from conforme.audits.timeline import Call, build
 from conforme.foundation import events
 from conforme.foundation.database import WriteSession, now
 from conforme.foundation.durable import Priority
-from conforme.foundation.ledger import PriceTable, model_call, record_call
+from conforme.foundation.ledger import PriceTable, line_of, model_call, record_call
 from conforme.foundation.llm import ModelError, Spent
 from conforme.foundation.resources import Resources
+from conforme.foundation.rows import write_rows
 from conforme.foundation.web import iso
 from conforme.settings import MAX_RECORDINGS_PER_FICHE, Settings
 from conforme.transcriptions.queries import TranscribedRecording, transcribed
@@ -241,16 +242,19 @@ async def _bill(resources: Resources, audit_id: int, position: int, spent: Spent
 
 async def _keep(resources: Resources, audit: AuditRow, total: int, analysis: StepAnalysis) -> None:
     position = analysis.step.position
+    call = model_call(analysis.spent, purpose="audit-step", audit_id=audit.id, step_position=position)
+    bill = line_of(call, PriceTable.load(resources.settings.price_table))
     async with resources.database.write() as session:
-        call = model_call(analysis.spent, purpose="audit-step", audit_id=audit.id, step_position=position)
-        await record_call(session, call, PriceTable.load(resources.settings.price_table))
         standing = await _to_settle(session, audit.id, position)
-        if standing is None:
+        if standing is None:  # paid all the same
+            await write_rows(session, bill)
             return
-        await store.keep_step(session, audit.id, analysis, replaces=standing.analysed is not None)
+        if standing.analysed is not None:
+            await store.clear(session, audit.id, position)
         done, failed = standing.others_done + 1, standing.others_failed
-        told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
-        await events.record_all(session, [telling.step_completed(audit, analysis), told])
+        progress = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
+        told = events.rows_of([telling.step_completed(audit, analysis), progress])
+        await write_rows(session, bill, *store.rows_of(audit.id, analysis), told)
 
 
 async def _to_settle(session: WriteSession, audit_id: int, position: int) -> Standing | None:

@@ -1,36 +1,33 @@
-"""Writes what an analysis found; each function in the transaction of its caller."""
+"""What an analysis found, as it is stored."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, delete, insert, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import delete, insert
 
 from conforme.audit_configs.rules import StepRule
 from conforme.audits.analysis import StepAnalysis
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.prompting import prompt_version
 from conforme.audits.verdicts import PointFinding
-from conforme.foundation.database import Base, WriteSession
+from conforme.foundation.database import WriteSession
+from conforme.foundation.rows import Rows
 
 
-async def keep_step(session: WriteSession, audit_id: int, analysis: StepAnalysis, *, replaces: bool) -> None:
-    """Stores a step that was analysed, in one statement; `replaces` says that something is stored of it already."""
-    if replaces:
-        await _clear(session, audit_id, analysis.step.position)
+def rows_of(audit_id: int, analysis: StepAnalysis) -> list[Rows]:
+    """A step that was analysed, with its points and quotes."""
     place = {"audit_id": audit_id, "step_position": analysis.step.position}
-    rows = {
-        "steps": [_step_columns(audit_id, analysis.step) | _analysed_columns(analysis)],
-        "points": [place | _point_columns(analysis.step, point) for point in analysis.points],
-        "citations": [place | each for point in analysis.points for each in _citations(point)],
-        "dropped": [place | each for point in analysis.points for each in _dropped(point)],
-    }
-    await session.execute(_KEEP, rows)
+    points = analysis.points
+    return [
+        Rows(StepResultRow, [_step_columns(audit_id, analysis.step) | _analysed_columns(analysis)]),
+        Rows(ControlPointRow, [place | _point_columns(analysis.step, point) for point in points]),
+        Rows(CitationRow, [place | each for point in points for each in _citations(point)]),
+        Rows(DroppedCitationRow, [place | each for point in points for each in _dropped(point)]),
+    ]
 
 
 async def keep_outage(session: WriteSession, audit_id: int, step: StepRule, reason: str) -> None:
     """Stores that a step could not be analysed, and why: no verdict, no score."""
-    await _clear(session, audit_id, step.position)
+    await clear(session, audit_id, step.position)
     await session.execute(
         insert(StepResultRow).values(
             **_step_columns(audit_id, step),
@@ -41,8 +38,8 @@ async def keep_outage(session: WriteSession, audit_id: int, step: StepRule, reas
     )
 
 
-async def _clear(session: WriteSession, audit_id: int, position: int) -> None:
-    """Points and quotes go with their step."""
+async def clear(session: WriteSession, audit_id: int, position: int) -> None:
+    """Forgets what is stored of a step; points and quotes go with it."""
     for table in (StepResultRow, DroppedCitationRow):
         await session.execute(
             delete(table).where(table.audit_id == audit_id, table.step_position == position)
@@ -169,53 +166,3 @@ def _dropped(point: PointFinding) -> list[dict[str, Any]]:
         }
         for quote in point.dropped
     ]
-
-
-_STEP_COLUMNS = (
-    "audit_id",
-    "step_position",
-    "step_name",
-    "severity_level",
-    "is_critical",
-    "weight",
-    "traite",
-    "conforme",
-    "score",
-    "niveau_conformite",
-    "commentaire_global",
-    "mots_cles_trouves",
-    "minutages",
-    "erreurs_transcription_tolerees",
-    "total_citations",
-    "dropped_citations",
-    "total_tokens",
-    "raw_result",
-)
-_PLACE = ("audit_id", "step_position", "control_point_index")
-_POINT_COLUMNS = (
-    *_PLACE,
-    "point",
-    "statut",
-    "model_statut",
-    "commentaire",
-    "minutages",
-    "erreur_transcription_notee",
-    "variation_phonetique_utilisee",
-)
-_DROPPED_COLUMNS = (*_PLACE, "texte", "reason", "enregistrement", "tour")
-
-
-def _insert(table: type[Base], columns: Sequence[str], rows: str) -> str:
-    """SQL that writes the JSON objects of parameter `rows`, each value as its column's type reads it."""
-    name, listed = table.__tablename__, ", ".join(columns)
-    source = f"jsonb_populate_recordset(null::{name}, :{rows})"
-    return f"insert into {name} ({listed}) select {listed} from {source}"  # noqa: S608 -- names of our own
-
-
-_KEEP = text(
-    f"with step as ({_insert(StepResultRow, _STEP_COLUMNS, 'steps')}),"
-    f" points as ({_insert(ControlPointRow, _POINT_COLUMNS, 'points')}),"
-    f" citations as ({_insert(CitationRow, (*_PLACE, 'citation_index', *_CITATION_COLUMNS), 'citations')})"
-    f" {_insert(DroppedCitationRow, _DROPPED_COLUMNS, 'dropped')}"
-).bindparams(*(bindparam(name, type_=JSONB) for name in ("steps", "points", "citations", "dropped")))
-"""A step with all that belongs to it; foreign keys are checked when the whole statement has run."""

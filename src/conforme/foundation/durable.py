@@ -92,11 +92,6 @@ REST_SECONDS = 30.0
 EXECUTOR_THREADS = 8
 POOL_SIZE = 8
 
-WAITS = text(
-    "select exists (select from dbos.workflow_status where queue_name = :lane and status = 'ENQUEUED')"
-)
-SIGNALS_INSTALLED = text("select to_regproc('dbos.conforme_signal') is not null")
-
 
 def migrate_engine(url: str) -> None:
     """Creates or upgrades the engine's own tables (schema `dbos`) and our triggers on them. Blocking."""
@@ -115,7 +110,7 @@ def engine_ready(url: str) -> bool:
     engine = create_engine(async_url(url))
     try:
         with engine.connect() as connection:
-            return bool(connection.scalar(SIGNALS_INSTALLED))
+            return bool(connection.scalar(text("select to_regproc('dbos.conforme_signal') is not null")))
     finally:
         engine.dispose()
 
@@ -375,11 +370,14 @@ class _Engine:
         self._improve(self._dbos._sys_db)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
 
     def _improve(self, database: SystemDatabase) -> None:
-        """Two changes to how the engine reads its tables.
+        """Three changes to how the engine uses its tables.
 
         Among keys it draws lots: here the most urgent go first. Before each step it looks for a stored result: here
         only when any was stored before this execution (and a cancelled job is told at once, so no look for that).
+        It stores a result by two statements: here by one, and what does not go the plain way is left to it.
         """
+        from dbos._context import current_owner_xid
+
         read_claimed, read_step = database.get_workflow_statuses, database.check_operation_execution
 
         def claimed(workflow_ids: list[str]) -> list[WorkflowStatusInternal]:
@@ -394,6 +392,16 @@ class _Engine:
                 return None
             return read_step(workflow_id, function_id, function_name, **owner)
 
+        write_step = database._record_operation_result_txn  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+
+        def written(result: Any, completed_at_epoch_ms: int, conn: Any, **rest: Any) -> None:
+            owner = rest.get("owner_xid") or current_owner_xid(result["workflow_uuid"])
+            facts = {"owner_xid": owner, "completed_at_epoch_ms": completed_at_epoch_ms}
+            plain = owner is not None and result["child_workflow_id"] is None
+            if not plain or conn.scalar(job_rows.RECORD_STEP, {**result, **facts}) != completed_at_epoch_ms:
+                write_step(result, completed_at_epoch_ms, conn, **rest)
+
+        vars(database)["_record_operation_result_txn"] = written
         database.get_queue_partitions = self._open_keys
         database.get_workflow_statuses = claimed
         database.check_operation_execution = stored
@@ -525,9 +533,8 @@ class _Engine:
         """Whether anything is queued on a lane; True when the database does not answer."""
         try:
             with self._engine().connect() as connection:
-                return bool(
-                    connection.execution_options(isolation_level="AUTOCOMMIT").scalar(WAITS, {"lane": lane})
-                )
+                plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+                return bool(plain.scalar(job_rows.WAITS, {"lane": lane}))
         except DBAPIError:
             return True
 

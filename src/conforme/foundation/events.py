@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Text, bindparam, select, text
+from sqlalchemy import BigInteger, Index, Text, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from conforme.foundation.database import Base, Identified, ReadSession, WriteSession
+from conforme.foundation.rows import Rows, write_rows
 
 NOTIFY_CHANNEL = "conforme_events"
 GLOBAL_CHANNEL = "private-global"
+_NOTIFY = f"select pg_notify('{NOTIFY_CHANNEL}', max(id)::text) from written"  # noqa: S608 -- a name of our own
 _OUTSIDE_CHANNEL = re.compile(r"[^A-Za-z0-9_\-=@,.;]")
 MAX_CHANNEL_ID = 180
 
@@ -83,23 +85,14 @@ async def record(
     await record_all(session, [Draft(name, payload, channels)])
 
 
-_WRITE = text(
-    """
-    with written as (
-      insert into events (name, channels, payload)
-      select name, channels, payload
-      from jsonb_to_recordset(:drafts) as draft (name text, channels text[], payload jsonb)
-      returning id
-    )
-    select pg_notify(:channel, max(id)::text) from written having count(*) > 0
-    """
-).bindparams(bindparam("drafts", type_=JSONB), channel=NOTIFY_CHANNEL)
-"""One text for any number of events: a list of VALUES would be put together, and planned, anew each time."""
-
-
 async def record_all(session: WriteSession, drafts: Sequence[Draft]) -> None:
     """Writes events in this order, in one statement."""
-    rows = [
+    await write_rows(session, rows_of(drafts))
+
+
+def rows_of(drafts: Sequence[Draft]) -> Rows:
+    """The events as rows, to be written with those they tell of; followers are told when all is committed."""
+    values = [
         {
             "name": draft.name,
             "channels": list(dict.fromkeys(draft.channels)),
@@ -107,7 +100,7 @@ async def record_all(session: WriteSession, drafts: Sequence[Draft]) -> None:
         }
         for draft in drafts
     ]
-    await session.execute(_WRITE, {"drafts": rows})
+    return Rows(EventRow, values, "returning id", _NOTIFY)
 
 
 @dataclass(frozen=True, slots=True)

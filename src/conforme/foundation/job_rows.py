@@ -42,6 +42,27 @@ ADOPT = text(
     "update dbos.workflow_status set parent_workflow_id = :parent"
     " where workflow_uuid = any(:ids) and parent_workflow_id is null"
 ).bindparams(bindparam("ids", type_=ARRAY(TEXT)))
+WAITS = text(
+    "select exists (select from dbos.workflow_status where queue_name = :lane and status = 'ENQUEUED')"
+)
+RECORD_STEP = text(
+    """
+    with held as (
+      select application_name from dbos.workflow_status
+      where workflow_uuid = :workflow_uuid and owner_xid = :owner_xid for no key update
+    )
+    insert into dbos.operation_outputs as stored
+      (workflow_uuid, function_id, function_name, output, error, serialization,
+       started_at_epoch_ms, completed_at_epoch_ms, application_name, retention_timestamp)
+    select :workflow_uuid, :function_id, :function_name, :output, :error, :serialization,
+      :started_at_epoch_ms, :completed_at_epoch_ms, application_name,
+      (extract(epoch from now()) * 1000)::bigint
+    from held
+    on conflict (workflow_uuid, function_id) do update set completed_at_epoch_ms = stored.completed_at_epoch_ms
+    returning completed_at_epoch_ms
+    """
+)
+"""Stores a step's result while `owner_xid` holds the job: then the time of its completion, or that stored before."""
 CHILDREN = text("select workflow_uuid from dbos.workflow_status where parent_workflow_id = :id")
 EXPIRED = text(
     "select workflow_uuid from dbos.workflow_status"

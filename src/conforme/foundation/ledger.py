@@ -11,17 +11,17 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import CheckConstraint, Index, Integer, Numeric, Table, Text, distinct, func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import CheckConstraint, Index, Integer, Numeric, Text, distinct, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from conforme.foundation.database import Base, Identified, ReadSession, WriteSession
 from conforme.foundation.errors import Misconfigured
 from conforme.foundation.llm import NO_USAGE, Spent, Usage
+from conforme.foundation.rows import Rows, write_rows
 
 MICROS = 1_000_000
 NO_CURRENCY = "XXX"
@@ -65,10 +65,6 @@ class LlmCall(Base, Identified):
     currency: Mapped[str] = mapped_column(Text)
     milliseconds: Mapped[int] = mapped_column(Integer)
     attempts: Mapped[int] = mapped_column(Integer, server_default="1")
-
-
-_WRITE = insert(cast("Table", LlmCall.__table__)).on_conflict_do_nothing()
-"""On the table, not the class: the object-relational layer has nothing to add to a line, and takes its time."""
 
 
 class _Priced(BaseModel):
@@ -206,31 +202,34 @@ def model_call(
 
 async def record_call(session: WriteSession, call: Call, prices: PriceTable) -> Decimal:
     """Writes one line, once per `reference`, and returns its cost in units of the currency."""
+    await write_rows(session, line_of(call, prices))
+    return call.cost(prices).amount
+
+
+def line_of(call: Call, prices: PriceTable) -> Rows:
+    """A call's line, to be written with what the call was for."""
     cost = call.cost(prices)
     if not cost.priced:
         _warn_unpriced(call.kind, call.provider, call.model)
-    await session.execute(
-        _WRITE,
-        {
-            "kind": call.kind,
-            "provider": _plain(call.provider),
-            "model": _plain(call.model),
-            "purpose": _plain(call.purpose),
-            "audit_id": call.audit_id,
-            "step_position": call.step_position,
-            "recording_id": call.recording_id,
-            "reference": call.reference,
-            "prompt_tokens": call.usage.prompt_tokens,
-            "cached_tokens": call.usage.cached_tokens,
-            "output_tokens": call.usage.output_tokens,
-            "audio_seconds": call.audio_seconds,
-            "cost_micros": cost.micros,
-            "currency": cost.currency,
-            "milliseconds": call.milliseconds,
-            "attempts": call.attempts,
-        },
-    )
-    return cost.amount
+    line = {
+        "kind": call.kind,
+        "provider": _plain(call.provider),
+        "model": _plain(call.model),
+        "purpose": _plain(call.purpose),
+        "audit_id": call.audit_id,
+        "step_position": call.step_position,
+        "recording_id": call.recording_id,
+        "reference": call.reference,
+        "prompt_tokens": call.usage.prompt_tokens,
+        "cached_tokens": call.usage.cached_tokens,
+        "output_tokens": call.usage.output_tokens,
+        "audio_seconds": None if call.audio_seconds is None else str(call.audio_seconds),
+        "cost_micros": cost.micros,
+        "currency": cost.currency,
+        "milliseconds": call.milliseconds,
+        "attempts": call.attempts,
+    }
+    return Rows(LlmCall, [line], "on conflict do nothing")
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from typing import Any, Generic, NoReturn
 
 import httpx2
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_ai import messages as ai
 from pydantic_ai.direct import model_request
 from pydantic_ai.exceptions import (
@@ -238,10 +239,17 @@ def _reason(error: Exception, key_setting: str) -> str:
     return f"answer not understood ({type(error).__name__})"
 
 
+class _Untitled(GenerateJsonSchema):
+    """A field's title says its name again: tokens to pay and nodes to copy with every question."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
+
+
 @lru_cache(maxsize=64)
 def _parameters(output: type[BaseModel], mode: Any) -> ModelRequestParameters:
     """How the answer's schema is asked for; the provider's profile then bends it to its dialect."""
-    schema = output.model_json_schema()
+    schema = output.model_json_schema(schema_generator=_Untitled)
     if mode == "tool":
         tool = ToolDefinition(
             name=_OUTPUT_TOOL,
