@@ -7,12 +7,18 @@ import httpx2
 import pytest
 import structlog
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from conforme.app import Role, build
 from conforme.foundation.database import Database
 from conforme.settings import Settings
 
 API_TOKEN = "test-token-of-the-suite"
+SETTINGS = Settings(
+    api_auth_token=SecretStr(API_TOKEN),
+    jwt_access_secret=SecretStr("a key of the test suite, long enough"),
+    node_env="test",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +41,7 @@ def api_token() -> str:
 @pytest.fixture(scope="session")
 async def api_app(database_url: str) -> AsyncGenerator[FastAPI]:
     """The application without workers: what is queued stays queued."""
-    app = build(Settings(api_auth_token=API_TOKEN), database_url, Role.API)  # pyright: ignore[reportArgumentType]
+    app = build(SETTINGS, database_url, Role.API)
     async with app.router.lifespan_context(app):
         yield app
 

@@ -131,7 +131,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if not path.startswith("/api"):
         page = f"<!doctype html><title>Error</title><pre>Cannot {escape(request.method)} {escape(path)}</pre>"
         return HTMLResponse(page, status_code=404)
-    refused: ConformeError = route_not_found(request) if identify(request) else Unauthenticated()
+    refused: ConformeError = route_not_found(request) if await identify(request) else Unauthenticated()
     return JSONResponse(failure(refused.message, refused.code), status_code=refused.status)
 
 

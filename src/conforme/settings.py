@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MAX_RECORDINGS_PER_FICHE = 50
 """A fiche with more recordings is not transcribed nor audited (spec/fiches §4)."""
+MIN_KEY_BYTES = 32
 
 
 def _split_commas(value: Any) -> Any:
@@ -65,6 +66,43 @@ class Settings(BaseSettings):
     api_auth_token: Secret = None
     api_auth_tokens: SecretStr = SecretStr("")
     """Machine tokens, comma-separated; each gives an actor with scope ALL."""
+
+    # Accounts
+    jwt_access_secret: Secret = None
+    """Key that signs access tokens, 32 bytes or more; without one nobody can sign in, and tokens still work."""
+    jwt_access_secret_previous: Secret = None
+    """The key before: what it signed stays valid until it expires."""
+    jwt_issuer: str = "ai-audit"
+    jwt_audience: str = "ai-audit"
+    auth_access_ttl_seconds: int = Field(default=900, ge=30, le=86_400)
+    auth_refresh_ttl_seconds: int = Field(default=2_592_000, ge=60)
+    """A session ends when it is not refreshed for this long."""
+    auth_session_max_seconds: int = Field(default=7_776_000, ge=60)
+    """A session ends after this long, however often it is refreshed."""
+    auth_refresh_grace_seconds: float = Field(default=10.0, ge=0, le=60)
+    """A refresh token used again within this time is taken for two tabs at once, and only refused."""
+    auth_refresh_cookie_name: str = Field(default="refresh_token", pattern=r"^[A-Za-z0-9_\-]{1,64}$")
+    auth_cookie_secure: bool | None = None
+    """Cookie over HTTPS alone; unset: when NODE_ENV is `production`."""
+    auth_cookie_samesite: Literal["lax", "strict", "none"] = "lax"
+    auth_seed_admin_email: str | None = None
+    auth_seed_admin_password: Secret = None
+    """With the e-mail: an administrator who is created at start when there is none of that address."""
+    auth_invite_ttl_seconds: int = Field(default=604_800, ge=60)
+    auth_attempts_per_account: int = Field(default=10, ge=1)
+    """Failed logins of one account within the window, before it has to wait; from one address half of that."""
+    auth_attempts_per_address: int = Field(default=100, ge=1)
+    """Failed logins, refreshes and invites from one address within the window."""
+    auth_attempts_window_seconds: int = Field(default=900, ge=1)
+    cors_allowed_origins: CommaList = (
+        "http://localhost:3000",
+        "http://localhost:3001",
+        "http://localhost:5173",
+        "http://localhost:5174",
+    )
+    """Origins whose pages may call with credentials."""
+    node_env: str = "production"
+    """`production`, `development` or `test`: the deployed environment's word for where it runs."""
 
     # Logging
     log_format: Literal["json", "console"] = "console"
@@ -164,6 +202,18 @@ class Settings(BaseSettings):
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError("must be an http or https URL")
         return value.strip().rstrip("/")
+
+    @field_validator("jwt_access_secret", "jwt_access_secret_previous")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        """RFC 7518 §3.2: a key of HS256 is no shorter than its hash."""
+        if value is not None and len(value.get_secret_value().encode()) < MIN_KEY_BYTES:
+            raise ValueError(f"must have at least {MIN_KEY_BYTES} bytes")
+        return value
+
+    @property
+    def cookie_secure(self) -> bool:
+        return self.node_env == "production" if self.auth_cookie_secure is None else self.auth_cookie_secure
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeat(self) -> "Settings":

@@ -25,7 +25,7 @@ from fiche_room import (
 from sqlalchemy import text
 
 from conforme.accounts.actor import Actor, Scope
-from conforme.accounts.auth import current_actor
+from conforme.accounts.auth import current_caller
 from conforme.fiches import reading, store
 from conforme.fiches.routes import router
 from conforme.fiches.schemas import FetchFiche
@@ -35,6 +35,7 @@ from conforme.foundation.resources import Resources
 from conforme.foundation.web import install_error_handlers
 from conforme.sandbox import dossier
 from conforme.sandbox.weather import FaultPlan
+from people import caller_like
 
 TEAM = Actor("user:1", Scope.GROUP, groupes=frozenset({"EQUIPE R1"}))
 STRANGER = Actor("user:2", Scope.GROUP, groupes=frozenset({"AILLEURS"}))
@@ -65,7 +66,7 @@ async def asking(resources: Resources) -> AsyncGenerator[Caller]:
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         caller = Caller(client)
-        app.dependency_overrides[current_actor] = lambda: caller.actor
+        app.dependency_overrides[current_caller] = lambda: caller_like(caller.actor)
         yield caller
 
 

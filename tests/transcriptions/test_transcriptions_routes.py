@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import update
 
 from conforme.accounts.actor import Actor, Scope
-from conforme.accounts.auth import current_actor
+from conforme.accounts.auth import current_caller
 from conforme.fiches.models import FicheCache
 from conforme.foundation.database import Database
 from conforme.foundation.durable import Durable
@@ -34,6 +34,7 @@ from conforme.transcriptions.routes import router as transcriptions
 from conforme.transcriptions.runs import FicheRun
 from conforme.transcriptions.speech import Transcript
 from conforme.transcriptions.words import Word
+from people import caller_like
 
 FICHE = "900101"
 TOKEN = "token-of-the-tests"
@@ -61,7 +62,7 @@ class Desk:
     fiche_cache_id: int
 
     def act_as(self, actor: Actor) -> None:
-        self.app.dependency_overrides[current_actor] = lambda: actor
+        self.app.dependency_overrides[current_caller] = lambda: caller_like(actor)
 
     async def get(self, path: str, status: int = 200) -> dict[str, Any]:
         answer = await self.client.get(path)

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from conforme.accounts.auth import CurrentActor
+from conforme.accounts.actor import Actor
+from conforme.accounts.auth import may
 from conforme.audit_configs import queries, service
 from conforme.audit_configs.drafts import point_columns, rules_of
 from conforme.audit_configs.models import AuditConfig
@@ -31,6 +32,8 @@ from conforme.foundation.web import ERRORS, ResourcesDep, path_id
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+Reader = Annotated[Actor, may("audit-configs.read")]
+Writer = Annotated[Actor, may("audit-configs.read", "audit-configs.write")]
 CONFIG_LABEL = "audit config id"
 STEP_LABEL = "audit step id"
 
@@ -63,7 +66,7 @@ def _invalid(sentence: str) -> dict[int | str, dict[str, Any]]:
 
 @router.get("")
 async def listing(
-    resources: ResourcesDep, _actor: CurrentActor, include_inactive: str = "", include_steps: str = ""
+    resources: ResourcesDep, _actor: Reader, include_inactive: str = "", include_steps: str = ""
 ) -> Listing[ConfigLine | ConfigOut]:
     """Configurations, newest first; with their steps when `include_steps` is `true`."""
     inactive = include_inactive == "true"
@@ -76,7 +79,7 @@ async def listing(
 
 
 @router.post("", status_code=201, responses=_invalid("Invalid create audit config input"))
-async def create(resources: ResourcesDep, actor: CurrentActor, body: CreateConfig) -> Answer[Reference]:
+async def create(resources: ResourcesDep, actor: Writer, body: CreateConfig) -> Answer[Reference]:
     """Creates a configuration with its steps, in one transaction."""
     _check_steps(body.steps)
     async with resources.database.write() as session:
@@ -91,7 +94,7 @@ async def create(resources: ResourcesDep, actor: CurrentActor, body: CreateConfi
 
 
 @router.get("/{config_id}")
-async def one(resources: ResourcesDep, _actor: CurrentActor, config_id: str) -> Answer[ConfigOut]:
+async def one(resources: ResourcesDep, _actor: Reader, config_id: str) -> Answer[ConfigOut]:
     """One configuration with its steps."""
     async with resources.database.read() as session:
         config = await service.existing(session, path_id(config_id, CONFIG_LABEL))
@@ -100,7 +103,7 @@ async def one(resources: ResourcesDep, _actor: CurrentActor, config_id: str) -> 
 
 @router.put("/{config_id}", responses=_invalid("Invalid update audit config input"))
 async def update(
-    resources: ResourcesDep, _actor: CurrentActor, config_id: str, body: UpdateConfig
+    resources: ResourcesDep, _actor: Writer, config_id: str, body: UpdateConfig
 ) -> Answer[Counted]:
     """Changes what the body names; null clears a text."""
     async with resources.database.write() as session:
@@ -109,7 +112,7 @@ async def update(
 
 
 @router.delete("/{config_id}")
-async def delete(resources: ResourcesDep, _actor: CurrentActor, config_id: str) -> Said:
+async def delete(resources: ResourcesDep, _actor: Writer, config_id: str) -> Said:
     """Deletes a configuration that was never run; one that was is a conflict."""
     async with resources.database.write() as session:
         await service.remove(session, path_id(config_id, CONFIG_LABEL))
@@ -117,7 +120,7 @@ async def delete(resources: ResourcesDep, _actor: CurrentActor, config_id: str) 
 
 
 @router.get("/{config_id}/validate")
-async def validate(resources: ResourcesDep, _actor: CurrentActor, config_id: str) -> Answer[Validation]:
+async def validate(resources: ResourcesDep, _actor: Reader, config_id: str) -> Answer[Validation]:
     """Whether a run could start, and everything that stands in its way."""
     async with resources.database.read() as session:
         config = await queries.config_with_steps(session, path_id(config_id, CONFIG_LABEL))
@@ -127,7 +130,7 @@ async def validate(resources: ResourcesDep, _actor: CurrentActor, config_id: str
 
 @router.post("/{config_id}/steps", status_code=201, responses=_invalid("Invalid create audit step input"))
 async def add_step(
-    resources: ResourcesDep, _actor: CurrentActor, config_id: str, body: CreateStep
+    resources: ResourcesDep, _actor: Writer, config_id: str, body: CreateStep
 ) -> Answer[Reference]:
     """Adds a step at a free position."""
     async with resources.database.write() as session:
@@ -137,7 +140,7 @@ async def add_step(
 
 @router.put("/{config_id}/steps/reorder")
 async def reorder(
-    resources: ResourcesDep, _actor: CurrentActor, config_id: str, body: Annotated[Any, Body()] = None
+    resources: ResourcesDep, _actor: Writer, config_id: str, body: Annotated[Any, Body()] = None
 ) -> Said:
     """Numbers the steps 1 to n in the order of `stepIds`, all at once."""
     step_ids = _step_ids(body)
@@ -148,7 +151,7 @@ async def reorder(
 
 @router.put("/steps/{step_id}", responses=_invalid("Invalid update audit step input"))
 async def update_step(
-    resources: ResourcesDep, _actor: CurrentActor, step_id: str, body: UpdateStep
+    resources: ResourcesDep, _actor: Writer, step_id: str, body: UpdateStep
 ) -> Answer[StepOut]:
     """Changes what the body names; null clears a text."""
     async with resources.database.write() as session:
@@ -157,7 +160,7 @@ async def update_step(
 
 
 @router.delete("/steps/{step_id}")
-async def delete_step(resources: ResourcesDep, _actor: CurrentActor, step_id: str) -> Said:
+async def delete_step(resources: ResourcesDep, _actor: Writer, step_id: str) -> Said:
     """Deletes a step; those behind it move up."""
     async with resources.database.write() as session:
         await service.remove_step(session, path_id(step_id, STEP_LABEL))

@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Body, Header, Query, Request
 from pydantic import BaseModel, ValidationError
 
-from conforme.accounts.auth import CurrentActor
+from conforme.accounts.actor import Actor
+from conforme.accounts.auth import may
 from conforme.audit_configs.drafts import latest_active
 from conforme.audits import queries, views
 from conforme.audits.queries import Filters
@@ -33,6 +34,8 @@ router = APIRouter(prefix="/api/audits", tags=["audits"], responses=ERRORS)
 M = TypeVar("M", bound=BaseModel)
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 Json = Annotated[Any, Body()]
+Reader = Annotated[Actor, may("audits.read")]
+Runner = Annotated[Actor, may("audits.run")]
 STATUTS = ("PRESENT", "ABSENT", "PARTIEL", "NON_APPLICABLE")
 MAX_AUDITS_OF_FICHE = 200
 TRUE_WORDS = frozenset({"true", "1"})
@@ -75,7 +78,7 @@ def _queued(queued: QueuedAudit, wish: AuditWish, message: str = "Audit queued f
     )
 
 
-async def _run(resources: Resources, actor: CurrentActor, wish: AuditWish, key: str | None) -> Queued:
+async def _run(resources: Resources, actor: Actor, wish: AuditWish, key: str | None) -> Queued:
     desk = Desk(resources.durable, resources.settings.audit_same_request_seconds)
     async with resources.database.write() as session:
         queued = await request_audit(session, desk, actor, wish, key=key)
@@ -84,7 +87,7 @@ async def _run(resources: Resources, actor: CurrentActor, wish: AuditWish, key: 
 
 @router.post("/run", response_model_exclude_none=True)
 async def run(
-    resources: ResourcesDep, actor: CurrentActor, body: Json = None, idempotency_key: Key = None
+    resources: ResourcesDep, actor: Runner, body: Json = None, idempotency_key: Key = None
 ) -> Queued:
     """Queues one audit; the row exists before the answer leaves."""
     asked = _parsed(RunAudit, _require(body, ("audit_config_id", "audit_id"), ("fiche_id",)))
@@ -94,7 +97,7 @@ async def run(
 
 @router.post("", response_model_exclude_none=True)
 async def create(
-    resources: ResourcesDep, actor: CurrentActor, body: Json = None, idempotency_key: Key = None
+    resources: ResourcesDep, actor: Runner, body: Json = None, idempotency_key: Key = None
 ) -> Queued:
     """The same as `run`, for callers that also say where the wish comes from."""
     asked = _parsed(CreateAudit, _require(body, ("audit_config_id", "audit_id"), ("fiche_id",)))
@@ -112,7 +115,7 @@ async def create(
 
 @router.post("/run-latest", response_model_exclude_none=True)
 async def run_latest(
-    resources: ResourcesDep, actor: CurrentActor, body: Json = None, idempotency_key: Key = None
+    resources: ResourcesDep, actor: Runner, body: Json = None, idempotency_key: Key = None
 ) -> Queued:
     """Audits with the newest active configuration."""
     asked = _parsed(RunLatest, _require(body, ("fiche_id",)))
@@ -124,7 +127,7 @@ async def run_latest(
 
 
 @router.post("/{audit_id}/resume", response_model_exclude_none=True)
-async def resume(resources: ResourcesDep, actor: CurrentActor, audit_id: str) -> Queued:
+async def resume(resources: ResourcesDep, actor: Runner, audit_id: str) -> Queued:
     """Analyses only what a failed audit lacks."""
     number = path_id(audit_id, "audit_id")
     async with resources.database.write() as session:
@@ -135,12 +138,12 @@ async def resume(resources: ResourcesDep, actor: CurrentActor, audit_id: str) ->
 
 
 @router.get("/control-points/statuses")
-async def statuses(_actor: CurrentActor) -> dict[str, Any]:
+async def statuses(_actor: Reader) -> dict[str, Any]:
     return {"success": True, "data": {"statuses": list(STATUTS)}}
 
 
 @router.get("")
-async def listing(request: Request, resources: ResourcesDep, actor: CurrentActor) -> AuditList:
+async def listing(request: Request, resources: ResourcesDep, actor: Reader) -> AuditList:
     """Audits in scope, filtered, sorted and paged."""
     filters = parse_filters(request.query_params)
     async with resources.database.read() as session:
@@ -151,7 +154,7 @@ async def listing(request: Request, resources: ResourcesDep, actor: CurrentActor
 @router.get("/by-fiche/{fiche_id}")
 async def by_fiche(
     resources: ResourcesDep,
-    actor: CurrentActor,
+    actor: Reader,
     fiche_id: str,
     limit: Annotated[int, Query(ge=1, le=MAX_AUDITS_OF_FICHE)] = MAX_AUDITS_OF_FICHE,
 ) -> FicheAudits:
@@ -164,7 +167,7 @@ async def by_fiche(
 
 
 @router.get("/{audit_id}")
-async def one(resources: ResourcesDep, actor: CurrentActor, audit_id: str) -> AuditAnswer:
+async def one(resources: ResourcesDep, actor: Reader, audit_id: str) -> AuditAnswer:
     """One audit with every verdict, quote and cost."""
     number = path_id(audit_id, "audit_id")
     async with resources.database.read() as session:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from conforme.accounts.actor import Actor
-from conforme.accounts.auth import CurrentActor
+from conforme.accounts.auth import CurrentCaller, may
 from conforme.fiches import queries
 from conforme.fiches.ports import Session, connected
 from conforme.fiches.queries import Cached
@@ -30,24 +30,27 @@ def _fiche_id(request: Request, fiche_id: str) -> str:
 
 
 FicheIdPath = Annotated[str, Depends(_fiche_id)]
+Reader = Annotated[Actor, may("fiches.read")]
 
 
 @router.get("/{fiche_id}")
 async def read_fiche(
-    actor: CurrentActor,
+    caller: CurrentCaller,
+    _reader: Reader,
     fiche_id: FicheIdPath,
     resources: ResourcesDep,
     refresh: bool = False,
     include_mail_devis: bool = False,
 ) -> JSONResponse:
     """The fiche as the CRM tells it: from the cache while it holds, always anew with `refresh`."""
+    actor = caller.acting(["fiches.read", "fiches.fetch"] if refresh else ["fiches.read"])
     reading = Reading(resources, actor, fiche_id, refresh=refresh, mail_devis=include_mail_devis)
     return JSONResponse(await reading.document())
 
 
 @router.get("/{fiche_id}/cache")
 async def read_cache_entry(
-    actor: CurrentActor, fiche_id: FicheIdPath, resources: ResourcesDep
+    actor: Reader, fiche_id: FicheIdPath, resources: ResourcesDep
 ) -> CachedFicheAnswer:
     """What the cache holds of a fiche, and until when; the CRM is not asked."""
     async with resources.database.read() as session:
@@ -60,7 +63,7 @@ async def read_cache_entry(
 
 
 @router.get("/{fiche_id}/status", response_model=FicheStatusAnswer)
-async def read_status(actor: CurrentActor, fiche_id: FicheIdPath, resources: ResourcesDep) -> Any:
+async def read_status(actor: Reader, fiche_id: FicheIdPath, resources: ResourcesDep) -> Any:
     """How far the transcription and the audits of a fiche are."""
     ports = connected()
     async with resources.database.read() as session:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from conforme.accounts.actor import Actor, Scope
-from conforme.accounts.auth import CurrentActor
+from conforme.accounts.auth import may
 from conforme.foundation import events
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Forbidden, Invalid, Unavailable
@@ -116,7 +116,7 @@ async def stream(
 async def get_stream(
     request: Request,
     resources: ResourcesDep,
-    actor: CurrentActor,
+    actor: Annotated[Actor, may("realtime.read")],
     channels: Annotated[str, Query(min_length=1, max_length=12_000)],
     after: Annotated[int | None, Query(ge=0, le=INT64_MAX)] = None,
     last_event_id: Annotated[str | None, Header(max_length=32)] = None,

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import JSONResponse
 
-from conforme.accounts.auth import CurrentActor
+from conforme.accounts.actor import Actor
+from conforme.accounts.auth import may
 from conforme.foundation.errors import NotFound
 from conforme.foundation.web import ERRORS, ResourcesDep, ok, route_not_found
 from conforme.recordings import queries as recordings
@@ -31,10 +32,13 @@ from conforme.transcriptions.words import Word
 
 router = APIRouter(prefix="/api/transcriptions", tags=["transcriptions"], responses=ERRORS)
 
+Reader = Annotated[Actor, may("transcriptions.read")]
+Writer = Annotated[Actor, may("transcriptions.write")]
+
 
 @router.post("/batch")
 async def queue_batch(
-    actor: CurrentActor, resources: ResourcesDep, body: Annotated[Any, Body()] = None
+    actor: Writer, resources: ResourcesDep, body: Annotated[Any, Body()] = None
 ) -> BatchQueued:
     """Queues the transcription of several fiches."""
     wish = read_batch(body)
@@ -50,7 +54,7 @@ async def queue_batch(
 async def queue_one(
     request: Request,
     fiche_id: str,
-    actor: CurrentActor,
+    actor: Writer,
     resources: ResourcesDep,
     priority: Annotated[str | None, Query()] = None,
 ) -> Queued:
@@ -64,7 +68,7 @@ async def queue_one(
 
 
 @router.get("/{fiche_id}/status")
-async def read_status(fiche_id: str, actor: CurrentActor, resources: ResourcesDep) -> FicheStatusAnswer:
+async def read_status(fiche_id: str, actor: Reader, resources: ResourcesDep) -> FicheStatusAnswer:
     """How far a fiche is, recording by recording, with the reason where one failed."""
     async with resources.database.read() as session:
         cache_id = await recordings.cached_fiche(session, actor, fiche_id)
@@ -83,7 +87,7 @@ async def read_status(fiche_id: str, actor: CurrentActor, resources: ResourcesDe
 
 @router.get("/{fiche_id}/recordings/{call_id}", response_model=RecordingTranscriptAnswer)
 async def read_transcript(
-    fiche_id: str, call_id: str, actor: CurrentActor, resources: ResourcesDep
+    fiche_id: str, call_id: str, actor: Reader, resources: ResourcesDep
 ) -> JSONResponse:
     """The transcript of one recording; a silent one has no words and an empty text."""
     async with resources.database.read() as session:
