@@ -14,13 +14,16 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+import conforme.accounts.workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
 from conforme.accounts.auth import identify
+from conforme.accounts.routes import router as auth
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
 from conforme.fiches.ports import Ports, connect
 from conforme.fiches.routes import router as fiches
 from conforme.foundation.border import Border
+from conforme.foundation.cors import BrowserRules
 from conforme.foundation.database import Database, now
 from conforme.foundation.docs import mount_docs
 from conforme.foundation.durable import Durable
@@ -102,7 +105,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
         servers=[{"url": "/"}, {"url": settings.api_base_url}],
     )
-    for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime):
+    for router in (auth, fiches, recordings, transcriptions, audit_configs, audits, realtime):
         app.include_router(router)
     _add_health(app, settings)
     mount_docs(app)
@@ -113,6 +116,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
         instance=instance_of(settings),
         body_limit=settings.body_limit_bytes,
         static_segments=_static_segments(app),
+        rules=BrowserRules(settings.cors_allowed_origins, https=settings.cookie_secure),
     )
     return app
 

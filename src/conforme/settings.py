@@ -4,6 +4,7 @@ Names are those of the deployed environment (spec/audits §13, spec/fiches §5, 
 count as unset. Secrets are `SecretStr`: they are never logged nor returned.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 MAX_RECORDINGS_PER_FICHE = 50
 """A fiche with more recordings is not transcribed nor audited (spec/fiches §4)."""
 MIN_KEY_BYTES = 32
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?",
+    re.ASCII,
+)
 
 
 def _split_commas(value: Any) -> Any:
@@ -34,6 +39,15 @@ def _unquoted_secret(value: Any) -> Any:
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1].strip()
     return SecretStr(text) if text else None
+
+
+def _origin(text: str) -> str:
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None or int(found["port"] or 0) > 65_535:
+        raise ValueError(f"{text} is no origin: scheme://host or scheme://host:port")
+    scheme, host, port = found["scheme"], found["host"], found["port"]
+    default = {"http": "80", "https": "443"}[scheme]
+    return f"{scheme}://{host}" if port in {None, default} else f"{scheme}://{host}:{int(port)}"
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
@@ -203,6 +217,12 @@ class Settings(BaseSettings):
             raise ValueError("must be an http or https URL")
         return value.strip().rstrip("/")
 
+    @field_validator("cors_allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """As browsers spell them: lower case, no default port. `*` would open a session to every page."""
+        return tuple(dict.fromkeys(_origin(origin) for origin in value))
+
     @field_validator("jwt_access_secret", "jwt_access_secret_previous")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -214,6 +234,14 @@ class Settings(BaseSettings):
     @property
     def cookie_secure(self) -> bool:
         return self.node_env == "production" if self.auth_cookie_secure is None else self.auth_cookie_secure
+
+    @model_validator(mode="after")
+    def _cookie_is_kept(self) -> "Settings":
+        if self.auth_cookie_samesite == "none" and not self.cookie_secure:
+            raise ValueError(
+                "AUTH_COOKIE_SAMESITE=none needs AUTH_COOKIE_SECURE=true: browsers drop such a cookie"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lease_outlives_heartbeat(self) -> "Settings":

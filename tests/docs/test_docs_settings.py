@@ -32,6 +32,8 @@ def _shown(default: Any) -> str:
             default.get_secret_value() if isinstance(default, SecretStr) else default
         ):
             return "empty"
+        case tuple():
+            return f"`{','.join(default)}`"
         case bool():
             return str(default).lower()
         case int() | float() | Decimal() | Path() | str():

@@ -32,15 +32,24 @@ class Claims:
     session_id: UUID
 
 
+def signing_key(settings: Settings) -> SecretStr:
+    """The key that signs: without one nobody signs in.
+
+    Raises:
+        Misconfigured: there is none.
+    """
+    if settings.jwt_access_secret is None:
+        raise Misconfigured("Configuration error: JWT_ACCESS_SECRET is required")
+    return settings.jwt_access_secret
+
+
 def issue(person: Person, grants: Grants, settings: Settings, at: datetime) -> str:
     """A token for one session of a person, valid from `at` for `AUTH_ACCESS_TTL_SECONDS`.
 
     Raises:
         Misconfigured: there is no key to sign with.
     """
-    key = settings.jwt_access_secret
-    if key is None:
-        raise Misconfigured("JWT_ACCESS_SECRET is required")
+    key = signing_key(settings)
     claims: dict[str, Any] = {
         "sub": str(person.id),
         "email": person.email,
@@ -62,13 +71,19 @@ def issue(person: Person, grants: Grants, settings: Settings, at: datetime) -> s
 
 def verify(token: str, settings: Settings) -> Claims | None:
     """Who a token names; None for any that is not ours, not valid now, or not an access token."""
+    claims = decoded(token, settings)
+    return None if claims is None else claims_of(claims)
+
+
+def decoded(token: str, settings: Settings) -> dict[str, Any] | None:
+    """What a token of ours says; None for any that we did not sign, or that is not valid now."""
     try:
         named = jwt.get_unverified_header(token).get("kid")
     except jwt.InvalidTokenError:
         return None
     for key in _keys(settings, named):
         try:
-            claims = jwt.decode(
+            return jwt.decode(
                 token,
                 key.get_secret_value(),
                 algorithms=[ALGORITHM],
@@ -78,7 +93,6 @@ def verify(token: str, settings: Settings) -> Claims | None:
             )
         except jwt.InvalidTokenError:
             continue
-        return _claims(claims)
     return None
 
 
@@ -88,7 +102,8 @@ def _keys(settings: Settings, named: Any) -> list[SecretStr]:
     return sorted(keys, key=lambda key: fingerprint(key.get_secret_value()) != named)
 
 
-def _claims(claims: dict[str, Any]) -> Claims | None:
+def claims_of(claims: dict[str, Any]) -> Claims | None:
+    """The person and session that the claims name; None when they could be nobody's, or are no access token's."""
     subject = str(claims["sub"])
     if claims["token_type"] != TYPE or not subject.isascii() or not subject.isdigit():
         return None

@@ -1,22 +1,23 @@
 """What every request passes before a handler sees it (spec/http-auth §1.1).
 
-One pure ASGI layer: it labels the answer with the instance and a correlation id, folds the path (case and a
-trailing slash do not matter), bounds the body and refuses malformed JSON before anybody asks who calls.
+One pure ASGI layer: it labels the answer with the instance and a correlation id, tells browsers what they may do with
+it, answers their preflights, folds the path (case and a trailing slash do not matter), bounds the body and refuses
+malformed JSON before anybody asks who calls. Nothing gets past it: what nobody caught is answered here, labelled alike.
 """
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from conforme.foundation.cors import PREFLIGHT_STATUS, BrowserRules, preflight
 from conforme.foundation.errors import ConformeError, Invalid, InvalidJson, TooLarge
 from conforme.foundation.logging import bind_correlation, clear_correlation
-from conforme.foundation.web import failure
+from conforme.foundation.web import failure, unexpected
 
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
@@ -27,29 +28,48 @@ class Border:
     """ASGI middleware; `static_segments` are the path words whose case is folded."""
 
     def __init__(
-        self, app: ASGIApp, *, instance: str, body_limit: int, static_segments: frozenset[str]
+        self,
+        app: ASGIApp,
+        *,
+        instance: str,
+        body_limit: int,
+        static_segments: frozenset[str],
+        rules: BrowserRules,
     ) -> None:
         self.app = app
         self.instance = instance
         self.body_limit = body_limit
         self.static_segments = static_segments
+        self.rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
-        labelled = self._labelled(send, request_id)
+        answer = _Answer(self, scope, send, request_id)
         bind_correlation(request_id)
+        try:
+            await self._answered(scope, receive, answer)
+        except Exception as error:
+            if answer.begun:
+                raise
+            await (await unexpected(Request(scope), error))(scope, receive, answer)
+        finally:
+            clear_correlation()
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "OPTIONS":
+            headers = preflight(Headers(scope=scope))
+            await Response(status_code=PREFLIGHT_STATUS, headers=headers)(scope, receive, send)
+            return
         try:
             folded, replay = await self._checked(scope, receive)
         except ConformeError as error:
-            answer = JSONResponse(failure(error.message, error.code), status_code=error.status)
-            await answer(scope, receive, labelled)
-        else:
-            await self.app(folded, replay, labelled)
-        finally:
-            clear_correlation()
+            refusal = JSONResponse(failure(error.message, error.code), status_code=error.status)
+            await refusal(scope, receive, send)
+            return
+        await self.app(folded, replay, send)
 
     async def _checked(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
         if len(scope["raw_path"] or b"") + len(scope["query_string"]) > MAX_TARGET_BYTES:
@@ -92,16 +112,26 @@ class Border:
             "/".join(part.lower() if part.lower() in self.static_segments else part for part in parts) or "/"
         )
 
-    def _labelled(self, send: Send, request_id: str) -> Callable[[Message], Awaitable[None]]:
-        async def labelled(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Backend-Instance"] = self.instance
-                headers["X-Request-Id"] = request_id
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-            await send(message)
 
-        return labelled
+class _Answer:
+    """The way back: labels the answer as it begins, and knows whether it has."""
+
+    def __init__(self, border: Border, scope: Scope, send: Send, request_id: str) -> None:
+        self.border = border
+        self.asked = Headers(scope=scope)
+        self.path: str = scope["path"]
+        self.send = send
+        self.request_id = request_id
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            headers = MutableHeaders(scope=message)
+            headers["X-Backend-Instance"] = self.border.instance
+            headers["X-Request-Id"] = self.request_id
+            self.border.rules.mark(headers, self.asked, self.path)
+        await self.send(message)
 
 
 def check_json(body: bytes) -> None:

@@ -8,6 +8,7 @@ ConformeError
 ├── NotFound             404 NOT_FOUND
 ├── Conflict             409 CONFLICT
 ├── TooLarge             413 PAYLOAD_TOO_LARGE
+├── TooMany              429 RATE_LIMITED
 ├── External             502 EXTERNAL_API_ERROR
 ├── Unavailable          503 SERVICE_UNAVAILABLE
 └── Misconfigured        500 CONFIGURATION_ERROR
@@ -86,6 +87,18 @@ class TooLarge(ConformeError):
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "PAYLOAD_TOO_LARGE"
+
+
+class TooMany(ConformeError):
+    """Too many attempts; try again later"""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "RATE_LIMITED"
+
+    def __init__(self, message: str | None = None, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Whole seconds until it may be tried again; `Retry-After` on the wire."""
 
 
 class External(ConformeError):

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from conforme.foundation.errors import ConformeError, Invalid, NotFound, Unavailable
+from conforme.foundation.errors import ConformeError, Invalid, NotFound, TooMany, Unavailable
 from conforme.foundation.redaction import redact_text
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         HTTPStatus.NOT_FOUND,
         HTTPStatus.CONFLICT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -149,8 +150,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 def _answer(error: ConformeError) -> JSONResponse:
     details = [{"field": error.field, "message": error.message}] if error.field else []
     beside = {"message": error.hint} if error.hint else {}
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, TooMany) else None
     return JSONResponse(
-        failure(error.message, error.code, details=details, **beside), status_code=error.status
+        failure(error.message, error.code, details=details, **beside), error.status, headers=headers
     )
 
 
@@ -183,10 +185,11 @@ async def _database_trouble(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, OperationalError | PoolTimeout) or state in CAPACITY_ERRORS:
         log.error("database unavailable", path=request.url.path, sqlstate=state)
         return _answer(Unavailable("The database is not available; try again"))
-    return await _unexpected(request, error)
+    return await unexpected(request, error)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """What nobody caught: told to the log in full, to the caller as no more than that."""
     log.error("request failed", path=request.url.path, error=type(error).__name__, exc_info=error)
     return _answer(ConformeError())
 
@@ -196,7 +199,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(DBAPIError, _database_trouble)
     app.add_exception_handler(PoolTimeout, _database_trouble)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 def route_not_found(request: Request) -> NotFound:
