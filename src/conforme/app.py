@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from conforme.accounts.auth import identify
 from conforme.accounts.team_routes import router as teams
+from conforme.accounts.token_routes import router as api_tokens
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
@@ -103,7 +104,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
         servers=[{"url": "/"}, {"url": settings.api_base_url}],
     )
-    for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime, teams):
+    for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime, teams, api_tokens):
         app.include_router(router)
     _add_health(app, settings)
     mount_docs(app)
