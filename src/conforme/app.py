@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 import conforme.accounts.workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
 from conforme.accounts.auth import identify
 from conforme.accounts.routes import router as auth
+from conforme.accounts.team_routes import router as teams
+from conforme.accounts.token_routes import router as api_tokens
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
@@ -40,6 +42,17 @@ from conforme.settings import Settings
 from conforme.transcriptions.routes import router as transcriptions
 from conforme.transcriptions.status import transcription_status
 
+ROUTERS = (
+    auth,
+    teams,
+    api_tokens,
+    fiches,
+    recordings,
+    transcriptions,
+    audit_configs,
+    audits,
+    realtime,
+)
 TITLE = "Conforme API"
 SERVICE = "conforme"
 READY_SECONDS = 3.0
@@ -105,7 +118,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
         servers=[{"url": "/"}, {"url": settings.api_base_url}],
     )
-    for router in (auth, fiches, recordings, transcriptions, audit_configs, audits, realtime):
+    for router in ROUTERS:
         app.include_router(router)
     _add_health(app, settings)
     mount_docs(app)

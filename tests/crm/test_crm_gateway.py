@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from conforme.crm.errors import FicheNotFound, GatewayFailed
-from conforme.crm.gateway import CrmGateway, authorization
+from conforme.crm.exchange import authorization
+from conforme.crm.gateway import CrmGateway
 from conforme.foundation.outbound import Outbound
 from conforme.settings import Settings
 

@@ -52,6 +52,7 @@ CANARIES = {
     "bearer": "Bearer canary-value-of-nobody",
     "JWT": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     "OpenAI key": "sk-proj-abcdefghijklmnop1234",
+    "API token of ours": "cfm_ZgBUzuznMl0J01afj_8dStOZ2aRyd5YjRyXrO-Y5nTtNP8ua13hHzLf0S1rCEKMo",
     "webhook secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 }
 
@@ -76,6 +77,8 @@ SURVIVORS = [
     "pid 12345, version 3.11.9",
     "score 87.50 of 100, 18/18 steps",
     "1234567890123456789",
+    "pass ?force=true",
+    "GET /api/admin/teams?include_users=true&latest=false",
 ]
 
 
@@ -100,6 +103,8 @@ def test_ids_times_and_amounts_survive(text: str) -> None:
         ("postgresql://conforme:hunter2@db.example.test:5432/x", "hunter2"),
         ("GET https://cdn.example.test/a.mp3?signature=abc123&expires=9", "abc123"),
         ("https://x.example.test/?access_token=zzz", "zzz"),
+        ("https://x.example.test/?q=trueman&r=false.alarm", "man"),
+        ("https://x.example.test/?q=trueman&r=false.alarm", "alarm"),
         ("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
         ('{"xi-api-key": "abc def"}', "abc"),
         ("Cookie: sid=1; other=2", "other"),

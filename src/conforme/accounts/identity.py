@@ -43,16 +43,16 @@ OF_SESSION = text(
 OF_TOKEN = text(
     f"""
     with token as (
-      select * from api_tokens
-       where token_hash = :token_hash and revoked_at is null and (expires_at is null or expires_at > now())
+      select t.* from api_tokens t left join users owner on owner.id = t.owner_id
+       where t.token_hash = :token_hash and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
+         and (t.owner_id is null or owner.status = 'ACTIVE')
     ), noted as (
       update api_tokens set last_used_at = now()
        where id = (select id from token) and (last_used_at is null or last_used_at < now() - interval '1 minute')
     )
-    select token.id as token_id, token.grants as allowed, token.owner_id, u.id,
-           coalesce(u.crm_user_id, token.crm_user_id) as crm_user_id, token.groupes as own_groupes, {_OF_USER}
+    select token.id as token_id, token.grants as allowed, token.owner_id, token.groupes as own_groupes,
+           case when token.owner_id is null then token.crm_user_id else u.crm_user_id end as crm_user_id, {_OF_USER}
       from token left join users u on u.id = token.owner_id
-     where token.owner_id is null or u.status = 'ACTIVE'
     """  # noqa: S608 -- a text of our own
 )
 

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from conforme.accounts.actor import Actor
 from conforme.crm.errors import FicheNotFound
-from conforme.crm.gateway import CALL_SECONDS, LONGEST_WAIT_SECONDS
+from conforme.crm.exchange import LONGEST_WAIT_SECONDS
+from conforme.crm.gateway import CALL_SECONDS
 from conforme.crm.retry import CRM_RETRY
 from conforme.fiches import policy, queries, service
 from conforme.fiches.policy import CacheFacts, Reason

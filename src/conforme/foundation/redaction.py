@@ -128,7 +128,8 @@ _END = r"(?![0-9A-Za-z])"
 _GAP = r"[ .\u00a0\u202f-]"
 
 _URL_CREDENTIALS = re.compile(r"(://)[^\s/?#@\"'<>]{1,512}@")
-_URL_QUERY = re.compile(r"([?&][\w.%\[\]-]{1,80}=)[^\s&#\"'<>]{1,4000}")
+# A flag tells nothing of anybody.
+_URL_QUERY = re.compile(r"([?&][\w.%\[\]-]{1,80}=)(?!(?:true|false)(?:[\s&#\"'<>]|\Z))[^\s&#\"'<>]{1,4000}")
 _NAMED_LINE = re.compile(
     r"(?i)((?:proxy-)?authorization|(?:set-)?cookie)([\"']?[ ]{0,3}[:=][ ]{0,3})[^\r\n]{1,4000}"
 )
@@ -144,7 +145,7 @@ _BEARER = re.compile(r"(?i)\b(bearer[ ]{1,3})[\w.~+/=-]{6,4000}")
 _JWT = re.compile(r"\beyJ[\w-]{8,4000}(?:\.[\w-]{0,4000}){0,4}")
 _API_KEY = re.compile(
     _EDGE
-    + r"(?:(?:sk|pk|rk|xi)[-_][\w-]{12,400}|AIza[\w-]{30,60}|whsec_[\w+/=-]{8,400}|gh[a-z]_\w{20,400}|AKIA\w{12,40})"
+    + r"(?:(?:sk|pk|rk|xi|cfm)[-_][\w-]{12,400}|AIza[\w-]{30,60}|whsec_[\w+/=-]{8,400}|gh[a-z]_\w{20,400}|AKIA\w{12,40})"
 )
 _EMAIL = re.compile(r"[\w.%+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _FRENCH_IBAN = re.compile(_EDGE + r"(?i:FR)[0-9]{2}(?:" + _GAP + r"?[0-9A-Za-z]){23}" + _END)
