@@ -71,13 +71,16 @@ async def _main(audit_ids: Sequence[int]) -> BareRun:
 async def _cases(url: str, audit_ids: Sequence[int]) -> list[Case]:
     database = Database(url)
     cases: list[Case] = []
-    async with database.read() as session:
+    async with database.alone() as connection:
         for audit_id in audit_ids:
-            row = await queries.row(session, audit_id)
-            assert row.transcript_snapshot_id is not None
+            audit = await queries.to_analyse(connection, audit_id, 0)
+            assert audit is not None
+            assert audit.transcript_snapshot_id is not None
             cases.append(
                 await case_of(
-                    session, revision_id=row.config_revision_id, snapshot_id=row.transcript_snapshot_id
+                    connection,
+                    revision_id=audit.config_revision_id,
+                    snapshot_id=audit.transcript_snapshot_id,
                 )
             )
     await database.dispose()

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from conforme.foundation import database as database_module
 from conforme.foundation.database import Database
 from conforme.foundation.embedded import database_url as product_url
 from conforme.foundation.migrate import migrate, pending
@@ -38,6 +39,43 @@ async def test_a_read_session_cannot_write(database: Database) -> None:
     with pytest.raises(DBAPIError, match="read-only"):
         async with database.read() as session:
             await session.execute(INSERT)
+
+
+async def test_a_connection_that_was_lost_while_it_rested_is_replaced(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "TRUSTED_SECONDS", 0.0)
+    mine = text("select pg_backend_pid()")
+    async with database.read() as session:
+        lost = await session.scalar(mine)
+    other = Database(database.url, pool_size=1)
+    async with other.alone() as connection:
+        await connection.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": lost})
+    await other.dispose()
+    async with database.read() as session:
+        assert await session.scalar(mine) != lost
+
+
+async def test_statements_alone_take_effect_one_by_one(database: Database) -> None:
+    async with database.alone() as connection:
+        await connection.execute(INSERT)
+        with pytest.raises(DBAPIError):
+            await connection.execute(text("select 1 / 0"))
+        await connection.execute(INSERT)
+    async with database.read() as session:
+        assert await session.scalar(text("select count(*) from events")) == 2
+
+
+async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    async def fail_after_writing() -> None:
+        async with database.transaction() as connection:
+            await connection.execute(INSERT)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail_after_writing()
+    async with database.read() as session:
+        assert await session.scalar(text("select count(*) from events")) == 0
 
 
 async def test_every_test_starts_on_empty_tables_with_fresh_ids(database: Database) -> None:

@@ -7,7 +7,7 @@ import durable_jobs as jobs
 import pytest
 from durable_jobs import Work
 from replica_processes import SHORT_LEASE, until
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from conforme.foundation.database import Database
 from conforme.foundation.durable import Durable, Job, Outcome, Priority
@@ -66,6 +66,36 @@ async def test_one_id_is_one_execution(durable: Durable) -> None:
     for _ in range(3):
         await run(durable, jobs.CHILD, "once")
     assert await traces(durable, "once") == ["begin 0", "end 0"]
+
+
+async def test_an_id_that_another_job_has_is_refused(durable: Durable) -> None:
+    await run(durable, jobs.CHILD, "claimed")
+    with pytest.raises(Exception, match="different function name"):
+        await send(durable, jobs.PARENT, "claimed")
+
+
+async def test_a_child_that_is_queued_already_is_adopted(durable: Durable) -> None:
+    await send(durable, jobs.CHILD, "adopted-0")
+    outcome = await run(durable, jobs.PARENT, "adopted", children=2)
+    assert [child["ok"] for child in outcome.value] == [True, True]
+    assert await traces(durable, "adopted-0") == ["begin 0", "end 0"]
+    query = text("select parent_workflow_id from dbos.workflow_status where workflow_uuid like 'adopted-_'")
+    async with durable.database.read() as session:
+        assert list(await session.scalars(query)) == ["adopted", "adopted"]
+
+
+async def test_children_are_queued_by_one_statement_however_many_they_are(durable: Durable) -> None:
+    queued: list[str] = []
+
+    def sent(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "insert into dbos.workflow_status" in statement:
+            queued.append(statement)
+
+    engine = durable.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", sent)
+    await run(durable, jobs.PARENT, "wide", children=12)
+    event.remove(engine, "before_cursor_execute", sent)
+    assert len(queued) == 2  # the parent, and all of its children
 
 
 async def test_a_dispatch_that_is_rolled_back_leaves_nothing(durable: Durable) -> None:

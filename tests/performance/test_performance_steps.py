@@ -29,8 +29,9 @@ from rubrics import step as step_rule
 
 POINT = "Le conseiller se présente."
 STATEMENTS = 5
-"""Before the question: the audit, the event. After it: hold, standing, and all that is written."""
-TRANSACTIONS = 2
+"""Before the question: the audit, the event. After it, in one transaction: hold, standing, and all that is written."""
+TRANSACTIONS = 1
+"""What is sent before the question needs none."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ async def _analysed(resources: Resources, judged: Rules, position: int = 2) -> S
 
 
 @pytest.mark.parametrize(("steps", "points"), [(2, 1), (20, 1), (2, 20)])
-async def test_a_step_takes_five_statements_in_two_transactions(
+async def test_a_step_takes_five_statements_and_one_transaction(
     resources: Resources, steps: int, points: int
 ) -> None:
     made = [step_rule(number, control_points=[POINT] * points) for number in range(1, steps + 1)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from weakref import WeakValueDictionary
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from conforme.audit_configs.revisions import revision
@@ -15,7 +16,7 @@ from conforme.audits import queries, timeline
 from conforme.audits.evidence import TranscriptIndex
 from conforme.audits.models import TranscriptSnapshot
 from conforme.audits.timeline import Timeline
-from conforme.foundation.database import ReadSession, WriteSession
+from conforme.foundation.database import Connection, WriteSession, reading_on
 
 KEPT_CASES = 16
 """Cases one process remembers, so that the steps of an audit share the work of reading it."""
@@ -49,11 +50,15 @@ def _day(words: Timeline) -> date | None:
 
 
 async def freeze(session: WriteSession, fiche_id: str, words: Timeline) -> int:
-    """Stores the words once, whoever judges them, and returns the snapshot's id."""
+    """Stores the words once, whoever judges them, and returns the snapshot's id; holds it until the session ends."""
     frozen = timeline.to_json(words)
+    sha256 = timeline.sha256(frozen)
+    known = select(TranscriptSnapshot.id).where(TranscriptSnapshot.sha256 == sha256)
+    if (stored := await session.scalar(known.with_for_update(read=True, key_share=True))) is not None:
+        return stored
     values = {
         "fiche_id": fiche_id,
-        "sha256": timeline.sha256(frozen),
+        "sha256": sha256,
         "content": zlib.compress(frozen.encode()),
         "recordings_count": len(words.recordings),
         "chunks_count": words.chunk_count,
@@ -73,13 +78,13 @@ _cases: OrderedDict[tuple[int, int], Case] = OrderedDict()
 _openings: WeakValueDictionary[tuple[int, int], asyncio.Lock] = WeakValueDictionary()
 
 
-async def case_of(session: ReadSession | WriteSession, *, revision_id: int, snapshot_id: int) -> Case:
+async def case_of(connection: Connection, *, revision_id: int, snapshot_id: int) -> Case:
     """The case of a pinned revision and snapshot; the last few are remembered, and each is opened by one caller."""
     key = (revision_id, snapshot_id)
     if key not in _cases:
         async with _openings.setdefault(key, asyncio.Lock()):
             if key not in _cases:
-                _remember(key, await _opened(session, revision_id, snapshot_id))
+                _remember(key, await _opened(connection, revision_id, snapshot_id))
     _cases.move_to_end(key)
     return _cases[key]
 
@@ -90,7 +95,8 @@ def _remember(key: tuple[int, int], case: Case) -> None:
         _cases.popitem(last=False)
 
 
-async def _opened(session: ReadSession | WriteSession, revision_id: int, snapshot_id: int) -> Case:
-    pinned = await revision(session, revision_id)
-    frozen = await queries.snapshot(session, snapshot_id)
+async def _opened(connection: Connection, revision_id: int, snapshot_id: int) -> Case:
+    async with reading_on(connection) as session:
+        pinned = await revision(session, revision_id)
+        frozen = await queries.snapshot(session, snapshot_id)
     return await asyncio.to_thread(lambda: open_case(pinned.rules, thaw(frozen.content)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, true
-from sqlalchemy.orm import defer, load_only
+from sqlalchemy.orm import defer
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision
@@ -20,7 +20,7 @@ from conforme.audits.models import (
 )
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible_fiche_cache
-from conforme.foundation.database import ReadSession, WriteSession
+from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession
 from conforme.foundation.web import Page
 
 Session = ReadSession | WriteSession
@@ -28,25 +28,15 @@ Session = ReadSession | WriteSession
 # The statements of every step of every audit are put together once.
 _HOLD = select(AuditRow.id).where(AuditRow.id == bindparam("audit_id")).with_for_update(key_share=True)
 _IS_STEP = StepResultRow.step_position == bindparam("position")
-_TO_ANALYSE = (
-    select(
-        AuditRow,
-        exists()
-        .where(StepResultRow.audit_id == AuditRow.id, _IS_STEP, StepResultRow.traite)
-        .label("analysed"),
-    )
-    .options(
-        load_only(
-            AuditRow.tracking_id,
-            AuditRow.fiche_id,
-            AuditRow.config_revision_id,
-            AuditRow.transcript_snapshot_id,
-            AuditRow.model,
-            raiseload=True,
-        )
-    )
-    .where(AuditRow.id == bindparam("audit_id"))
-)
+_TO_ANALYSE = select(
+    AuditRow.id,
+    AuditRow.tracking_id,
+    AuditRow.fiche_id,
+    AuditRow.config_revision_id,
+    AuditRow.transcript_snapshot_id,
+    AuditRow.model,
+    exists().where(StepResultRow.audit_id == AuditRow.id, _IS_STEP, StepResultRow.traite),
+).where(AuditRow.id == bindparam("audit_id"))
 _STANDING = select(
     func.bool_or(StepResultRow.traite).filter(_IS_STEP),
     func.count().filter(StepResultRow.traite, ~_IS_STEP),
@@ -165,15 +155,30 @@ async def locked(session: WriteSession, audit_id: int) -> AuditRow | None:
     return await session.scalar(held.execution_options(populate_existing=True))
 
 
-async def hold(session: WriteSession, audit_id: int) -> bool:
+async def hold(session: Writer, audit_id: int) -> bool:
     """Holds an audit until the transaction ends; whether it is there. Rows that refer to it may still be written."""
     return await session.scalar(_HOLD, {"audit_id": audit_id}) is not None
 
 
-async def to_analyse(session: WriteSession, audit_id: int, position: int) -> AuditRow | None:
-    """The audit, with nothing but what the analysis of a step needs of it; None when that step is analysed."""
-    row = (await session.execute(_TO_ANALYSE, {"audit_id": audit_id, "position": position})).one()
-    return None if row.analysed else row[0]
+@dataclass(frozen=True, slots=True)
+class AuditInWork:
+    """What the analysis of a step needs of its audit."""
+
+    id: int
+    tracking_id: str
+    fiche_id: str
+    config_revision_id: int
+    transcript_snapshot_id: int | None
+    model: str | None
+    analysed: bool
+    """Whether the step is analysed already."""
+
+
+async def to_analyse(connection: Connection, audit_id: int, position: int) -> AuditInWork | None:
+    """The audit whose step is to be analysed; None when that is done."""
+    row = (await connection.execute(_TO_ANALYSE, {"audit_id": audit_id, "position": position})).one()
+    audit = AuditInWork(*row)
+    return None if audit.analysed else audit
 
 
 async def row(session: Session, audit_id: int) -> AuditRow:
@@ -280,7 +285,7 @@ class Standing:
     others_failed: int
 
 
-async def standing(session: Session, audit_id: int, position: int) -> Standing:
+async def standing(session: Writer, audit_id: int, position: int) -> Standing:
     row = (await session.execute(_STANDING, {"audit_id": audit_id, "position": position})).one()
     return Standing(*row)
 

@@ -16,10 +16,10 @@ from conforme.audits.errors import AnswerIncomplete, AuditFailed
 from conforme.audits.evidence import Policy
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.prompting import prompt_version
-from conforme.audits.queries import Standing
+from conforme.audits.queries import AuditInWork, Standing
 from conforme.audits.timeline import Call, build
 from conforme.foundation import events
-from conforme.foundation.database import WriteSession, now
+from conforme.foundation.database import Connection, Writer, WriteSession, now
 from conforme.foundation.durable import Priority
 from conforme.foundation.ledger import PriceTable, line_of, model_call, record_call
 from conforme.foundation.llm import ModelError, Spent
@@ -194,13 +194,13 @@ def _prepared(audit: AuditRow, pinned: Revision, done: int, total: int, model: s
 
 async def analyse(resources: Resources, audit_id: int, position: int) -> dict[str, Any]:
     """Asks about one step and stores what comes of it: verdicts, quotes, cost and event in one transaction."""
-    async with resources.database.write() as session:
-        audit = await queries.to_analyse(session, audit_id, position)
+    async with resources.database.alone() as connection:
+        audit = await queries.to_analyse(connection, audit_id, position)
         if audit is None:
             return {"ok": True, "cached": True}
-        case = await _case(session, audit)
+        case = await _case(connection, audit)
         step = case.step(position)
-        await events.record_all(session, [telling.step_started(audit, step, len(case.rules.steps))])
+        await events.record_all(connection, [telling.step_started(audit, step, len(case.rules.steps))])
     try:
         analysis = await analyse_step(
             resources.model,
@@ -224,10 +224,10 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(settings.audit_evidence_gating, settings.audit_evidence_min_quote_chars)
 
 
-async def _case(session: WriteSession, audit: AuditRow) -> Case:
+async def _case(connection: Connection, audit: AuditInWork) -> Case:
     assert audit.transcript_snapshot_id is not None  # noqa: S101 -- frozen before any step is dispatched
     return await case_of(
-        session, revision_id=audit.config_revision_id, snapshot_id=audit.transcript_snapshot_id
+        connection, revision_id=audit.config_revision_id, snapshot_id=audit.transcript_snapshot_id
     )
 
 
@@ -240,24 +240,24 @@ async def _bill(resources: Resources, audit_id: int, position: int, spent: Spent
         await record_call(session, call, PriceTable.load(resources.settings.price_table))
 
 
-async def _keep(resources: Resources, audit: AuditRow, total: int, analysis: StepAnalysis) -> None:
+async def _keep(resources: Resources, audit: AuditInWork, total: int, analysis: StepAnalysis) -> None:
     position = analysis.step.position
     call = model_call(analysis.spent, purpose="audit-step", audit_id=audit.id, step_position=position)
     bill = line_of(call, PriceTable.load(resources.settings.price_table))
-    async with resources.database.write() as session:
-        standing = await _to_settle(session, audit.id, position)
+    async with resources.database.transaction() as connection:
+        standing = await _to_settle(connection, audit.id, position)
         if standing is None:  # paid all the same
-            await write_rows(session, bill)
+            await write_rows(connection, bill)
             return
         if standing.analysed is not None:
-            await store.clear(session, audit.id, position)
+            await store.clear(connection, audit.id, position)
         done, failed = standing.others_done + 1, standing.others_failed
         progress = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         told = events.rows_of([telling.step_completed(audit, analysis), progress])
-        await write_rows(session, bill, *store.rows_of(audit.id, analysis), told)
+        await write_rows(connection, bill, *store.rows_of(audit.id, analysis), told)
 
 
-async def _to_settle(session: WriteSession, audit_id: int, position: int) -> Standing | None:
+async def _to_settle(session: Writer, audit_id: int, position: int) -> Standing | None:
     """How the step stands; None when another execution stored it meanwhile, or the audit is gone.
 
     Holds the audit until the transaction ends: steps are stored one after the other, so that a replica which slept

@@ -9,7 +9,7 @@ from conforme.audits.analysis import StepAnalysis
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.prompting import prompt_version
 from conforme.audits.verdicts import PointFinding
-from conforme.foundation.database import WriteSession
+from conforme.foundation.database import Writer, WriteSession
 from conforme.foundation.rows import Rows
 
 
@@ -38,7 +38,7 @@ async def keep_outage(session: WriteSession, audit_id: int, step: StepRule, reas
     )
 
 
-async def clear(session: WriteSession, audit_id: int, position: int) -> None:
+async def clear(session: Writer, audit_id: int, position: int) -> None:
     """Forgets what is stored of a step; points and quotes go with it."""
     for table in (StepResultRow, DroppedCitationRow):
         await session.execute(

@@ -6,6 +6,7 @@ from conforme.audit_configs.rules import Rules, StepRule
 from conforme.audits.analysis import StepAnalysis
 from conforme.audits.errors import AuditFailed
 from conforme.audits.models import AuditRow
+from conforme.audits.queries import AuditInWork
 from conforme.audits.scoring import AuditScore, fraction_text, percent_text
 from conforme.audits.verdicts import Conforme
 from conforme.foundation.events import Draft, audit_channel, fiche_channel
@@ -15,7 +16,7 @@ APPROACH = {"use_rlm": False, "transcript_mode": "prompt"}
 """How the words reach the model: whole, in the prompt. Says what is done, whatever was wished for."""
 
 
-def told(audit: AuditRow, name: str, status: str, **fields: Any) -> Draft:
+def told(audit: AuditRow | AuditInWork, name: str, status: str, **fields: Any) -> Draft:
     """One `audit.*` event; `audit_id` is the tracking id, `audit_db_id` the row's."""
     payload = {
         "audit_id": audit.tracking_id,
@@ -42,7 +43,7 @@ def started(audit: AuditRow, rules: Rules) -> Draft:
     )
 
 
-def progress(audit: AuditRow, *, done: int, failed: int, total: int, phase: str) -> Draft:
+def progress(audit: AuditRow | AuditInWork, *, done: int, failed: int, total: int, phase: str) -> Draft:
     return told(
         audit,
         "progress",
@@ -64,7 +65,7 @@ def score_fields(score: AuditScore) -> dict[str, Any]:
     }
 
 
-def step_started(audit: AuditRow, step: StepRule, total: int) -> Draft:
+def step_started(audit: AuditInWork, step: StepRule, total: int) -> Draft:
     return told(
         audit,
         "step_started",
@@ -77,7 +78,7 @@ def step_started(audit: AuditRow, step: StepRule, total: int) -> Draft:
     )
 
 
-def step_completed(audit: AuditRow, analysis: StepAnalysis) -> Draft:
+def step_completed(audit: AuditInWork, analysis: StepAnalysis) -> Draft:
     """Told after the quotes were looked for: what is said is what is stored."""
     usage = analysis.usage
     return told(

@@ -1,20 +1,35 @@
 """Sessions on PostgreSQL.
 
 Two session types: a function that takes a `ReadSession` cannot be handed a writer by mistake, and the other way
-round. Nobody but the edge commits: `Database.write` does, once, when its block ends well.
+round. Nobody but the edge commits: `Database.write` does, once, when its block ends well. Where a thing happens for
+every step of every audit, and needs no objects, there is a `Connection`: a transaction, or statements by themselves.
 """
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NewType
 
-from sqlalchemy import BigInteger, DateTime, MetaData, func
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy import BigInteger, DateTime, Engine, MetaData, event, func
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
 
 ReadSession = NewType("ReadSession", AsyncSession)
 WriteSession = NewType("WriteSession", AsyncSession)
+Connection = NewType("Connection", AsyncConnection)
+Writer = WriteSession | Connection
+
+TRUSTED_SECONDS = 1.0
+"""A connection that rested no longer than this is not asked whether it still answers."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -67,9 +82,10 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,  # a connection for a moment costs more than waiting for one that is known to the server
             pool_use_lifo=True,
-            pool_pre_ping=True,
             pool_timeout=30,
         )
+        _ask_rested_connections(self.engine.sync_engine)
+        self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
@@ -86,8 +102,46 @@ class Database:
             yield WriteSession(session)
             await session.commit()
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """One unit of work as `write` is one, for statements that know no objects."""
+        async with self.engine.begin() as connection:
+            yield Connection(connection)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[Connection]:
+        """Each statement is a transaction of its own: nothing to begin, nothing to commit."""
+        async with self._alone.connect() as connection:
+            yield Connection(connection)
+
     async def dispose(self) -> None:
         await self.engine.dispose()
+
+
+@asynccontextmanager
+async def reading_on(connection: Connection) -> AsyncGenerator[ReadSession]:
+    """A session on a connection that is held already: who holds one and waits for another may wait for ever."""
+    async with AsyncSession(bind=connection, expire_on_commit=False) as session:
+        yield ReadSession(session)
+
+
+def _ask_rested_connections(engine: Engine) -> None:
+    """Asks a connection that has rested whether it still answers, before it is used; all are replaced if it does not."""
+
+    def rests(_connection: Any, entry: ConnectionPoolEntry) -> None:
+        entry.info["rests_since"] = time.monotonic()
+
+    def wakes(connection: Any, entry: ConnectionPoolEntry, _proxy: Any) -> None:
+        since = entry.info.get("rests_since")
+        if since is None or time.monotonic() - since <= TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", rests)
+    event.listen(engine, "checkout", wakes)
 
 
 JsonObject = dict[str, Any]

@@ -2,7 +2,7 @@
 
 Domains see jobs on lanes, steps with unique names, children and sleep; nothing of the engine. What this file adds to
 the engine, and why, is in docs/adr/0001-durable-engine.md; the parts of it that are not public are used in `_Engine`
-and nowhere else.
+and, where its tables are concerned, in `engine_tables`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from conforme.foundation import job_rows
 from conforme.foundation.database import Database, WriteSession, async_url
+from conforme.foundation.engine_tables import EngineJson, Gathered, Improvements, gather
 from conforme.foundation.job_context import JobContext
 from conforme.foundation.job_rows import State
 from conforme.foundation.jobs import (
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from dbos import DBOS, DBOSClient, EnqueueOptions
     from dbos._context import DBOSContext
     from dbos._queue import Queue
-    from dbos._sys_db import SystemDatabase, WorkflowStatusInternal
+    from dbos._sys_db import SystemDatabase
 
     from conforme.foundation.resources import Resources
 
@@ -219,7 +220,7 @@ class Durable:
         """
         check_dispatch(job, id, key, self.settings)
         child = Child(job=job, payload=payload, id=id, key=key, priority=priority)
-        enqueue = partial(self._engine.enqueue, child=child, delay=delay_seconds)
+        enqueue = partial(self._engine.enqueue, children=[child], delay=delay_seconds)
         await (await session.connection()).run_sync(enqueue)
 
     async def cancel(self, id: str) -> None:
@@ -228,7 +229,7 @@ class Durable:
 
     async def state(self, id: str) -> State | None:
         """Where a job stands; None when there is no such job (or it is kept no longer)."""
-        rows = await job_rows.read_rows(self.database.engine, [id])
+        rows = await job_rows.read_rows(self.database, [id])
         return rows[id].state if id in rows else None
 
     async def wait(self, id: str, timeout: float) -> Outcome:  # noqa: ASYNC109 -- the words of the port
@@ -296,19 +297,6 @@ class Durable:
             worker.clock.resume()
 
 
-class _Json:
-    """The engine's serializer: never pickle."""
-
-    def name(self) -> str:
-        return "conforme_json"
-
-    def serialize(self, data: Any) -> str:
-        return job_rows.dump(data)
-
-    def deserialize(self, serialized_data: str) -> Any:
-        return job_rows.load(serialized_data)
-
-
 class _EngineLog(logging.Handler):
     """The engine's warnings in our log, by their first line: what it quotes of errors may be personal."""
 
@@ -337,6 +325,8 @@ class _Engine:
         self._dbos: DBOS | None = None
         self._per_key: dict[str, int] = {}
         self._ticks: dict[str, Callable[..., Any]] = {}
+        self._ticking: set[str] = set()
+        """Lanes that schedules queue work on."""
         self._fresh: set[str] = set()
         """Jobs that run here and had no step stored when they were claimed: there is nothing to look up for them."""
 
@@ -352,7 +342,7 @@ class _Engine:
                 "system_database_engine": self._engine(lease),
                 "application_version": VERSION,
                 "executor_id": executor,
-                "serializer": cast("Any", _Json()),
+                "serializer": cast("Any", EngineJson()),
                 "run_migrations": False,
                 "max_executor_threads": EXECUTOR_THREADS,
                 "log_level": "WARNING",
@@ -370,41 +360,16 @@ class _Engine:
         self._improve(self._dbos._sys_db)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
 
     def _improve(self, database: SystemDatabase) -> None:
-        """Three changes to how the engine uses its tables.
-
-        Among keys it draws lots: here the most urgent go first. Before each step it looks for a stored result: here
-        only when any was stored before this execution (and a cancelled job is told at once, so no look for that).
-        It stores a result by two statements: here by one, and what does not go the plain way is left to it.
-        """
+        """Changes how the engine uses its tables."""
         from dbos._context import current_owner_xid
 
-        read_claimed, read_step = database.get_workflow_statuses, database.check_operation_execution
-
-        def claimed(workflow_ids: list[str]) -> list[WorkflowStatusInternal]:
-            with self._engine().begin() as connection:
-                begun = set(connection.scalars(job_rows.BEGUN, {"ids": workflow_ids}))
-            self._fresh.difference_update(begun)
-            self._fresh.update(set(workflow_ids) - begun)
-            return read_claimed(workflow_ids)
-
-        def stored(workflow_id: str, function_id: int, function_name: str, **owner: Any) -> Any:
-            if workflow_id in self._fresh:
-                return None
-            return read_step(workflow_id, function_id, function_name, **owner)
-
-        write_step = database._record_operation_result_txn  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
-
-        def written(result: Any, completed_at_epoch_ms: int, conn: Any, **rest: Any) -> None:
-            owner = rest.get("owner_xid") or current_owner_xid(result["workflow_uuid"])
-            facts = {"owner_xid": owner, "completed_at_epoch_ms": completed_at_epoch_ms}
-            plain = owner is not None and result["child_workflow_id"] is None
-            if not plain or conn.scalar(job_rows.RECORD_STEP, {**result, **facts}) != completed_at_epoch_ms:
-                write_step(result, completed_at_epoch_ms, conn, **rest)
-
-        vars(database)["_record_operation_result_txn"] = written
-        database.get_queue_partitions = self._open_keys
-        database.get_workflow_statuses = claimed
-        database.check_operation_execution = stored
+        Improvements(
+            alone=self._alone(),
+            fresh=self._fresh,
+            ticking=self._ticking,
+            per_key=self._per_key,
+            owner_of=current_owner_xid,
+        ).apply(database)
 
     def forget(self, id: str) -> None:
         """The job runs here no more."""
@@ -457,6 +422,7 @@ class _Engine:
         from dbos import DBOS
 
         declared = {schedule.name for schedule in schedules}
+        self._ticking.update(schedule.lane.name for schedule in schedules)
         for known in await DBOS.list_schedules_async():
             if known["schedule_name"] not in declared:
                 await DBOS.delete_schedule_async(known["schedule_name"])
@@ -475,8 +441,26 @@ class _Engine:
             )
 
     def enqueue(
-        self, connection: Connection, child: Child, *, until: float | None = None, delay: float = 0
+        self,
+        connection: Connection,
+        children: Sequence[Child],
+        *,
+        until: float | None = None,
+        delay: float = 0,
+        parent: str | None = None,
     ) -> None:
+        """Queues jobs by one statement. Of an id that is taken the engine says whether it may be this job's."""
+        queue, gathered = self._outside().enqueue_in_transaction, Gathered()
+        asked = {child.id: (self._options(child, delay), _envelope(child, until)) for child in children}
+        for options, envelope in asked.values():
+            queue(cast("Connection", gathered), options, envelope)
+        taken = gathered.insert(connection, parent)
+        for id in taken:
+            queue(connection, *asked[id])
+        if taken and parent is not None:
+            connection.execute(job_rows.ADOPT, {"parent": parent, "ids": taken})
+
+    def _options(self, child: Child, delay: float) -> EnqueueOptions:
         options: EnqueueOptions = {
             "workflow_name": child.job.name,
             "queue_name": child.job.lane.name,
@@ -491,8 +475,7 @@ class _Engine:
         deadline = child.job.deadline_seconds(self._settings)
         if deadline is not None:
             options["workflow_timeout"] = deadline + DEADLINE_GRACE
-        envelope = {"payload": child.payload.model_dump(mode="json"), "until": until}
-        self._outside().enqueue_in_transaction(connection, options, envelope)
+        return options
 
     async def step(self, label: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         from dbos import DBOS
@@ -532,17 +515,10 @@ class _Engine:
     def is_waiting(self, lane: str) -> bool:
         """Whether anything is queued on a lane; True when the database does not answer."""
         try:
-            with self._engine().connect() as connection:
-                plain = connection.execution_options(isolation_level="AUTOCOMMIT")
-                return bool(plain.scalar(job_rows.WAITS, {"lane": lane}))
+            with self._alone().connect() as connection:
+                return bool(connection.scalar(job_rows.WAITS, {"lane": lane}))
         except DBAPIError:
             return True
-
-    def _open_keys(self, queue_name: str) -> list[str]:
-        """Keys whose work may start now, of the most urgent priority only, oldest first."""
-        with self._engine().begin() as connection:
-            values = {"lane": queue_name, "per_key": self._per_key[queue_name]}
-            return list(connection.scalars(job_rows.OPEN_KEYS, values))
 
     def _outside(self) -> DBOSClient:
         if self._client is None:
@@ -551,11 +527,16 @@ class _Engine:
             _quiet_engine()
             self._client = DBOSClient(
                 system_database_engine=self._engine(),
-                serializer=cast("Any", _Json()),
+                serializer=cast("Any", EngineJson()),
                 application_name=APPLICATION,
                 lazy=True,
             )
+            gather(self._client._sys_db)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
         return self._client
+
+    def _alone(self) -> Engine:
+        """The engine's connections, each statement by itself: nothing to begin, nothing to commit."""
+        return self._engine().execution_options(isolation_level="AUTOCOMMIT")
 
     def _engine(self, lease: float = 60.0) -> Engine:
         if self._sql is None:
@@ -576,6 +557,10 @@ def _prepare(statement: str, connection: Any, _: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
     connection.commit()
+
+
+def _envelope(child: Child, until: float | None) -> dict[str, Any]:
+    return {"payload": child.payload.model_dump(mode="json"), "until": until}
 
 
 def _engine_context() -> DBOSContext:

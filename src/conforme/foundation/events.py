@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Index, Text, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from conforme.foundation.database import Base, Identified, ReadSession, WriteSession
+from conforme.foundation.database import Base, Identified, ReadSession, Writer, WriteSession
 from conforme.foundation.rows import Rows, write_rows
 
 NOTIFY_CHANNEL = "conforme_events"
@@ -85,7 +85,7 @@ async def record(
     await record_all(session, [Draft(name, payload, channels)])
 
 
-async def record_all(session: WriteSession, drafts: Sequence[Draft]) -> None:
+async def record_all(session: Writer, drafts: Sequence[Draft]) -> None:
     """Writes events in this order, in one statement."""
     await write_rows(session, rows_of(drafts))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, cast
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY, TEXT
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 
 from conforme.foundation import faults
+from conforme.foundation.database import Database
 from conforme.foundation.errors import ConformeError
 from conforme.foundation.jobs import Outcome
 
@@ -63,6 +64,18 @@ RECORD_STEP = text(
     """
 )
 """Stores a step's result while `owner_xid` holds the job: then the time of its completion, or that stored before."""
+_ENQUEUE = """
+with queued as (
+  insert into dbos.workflow_status ({columns})
+  select {columns} from jsonb_populate_recordset(null::dbos.workflow_status, :jobs)
+  on conflict (workflow_uuid) do nothing returning workflow_uuid
+), given as (
+  insert into dbos.workflow_input (workflow_uuid, inputs)
+  select workflow_uuid, inputs from jsonb_populate_recordset(null::dbos.workflow_input, :inputs)
+  join queued using (workflow_uuid) on conflict do nothing
+)
+select workflow_uuid from queued
+"""
 CHILDREN = text("select workflow_uuid from dbos.workflow_status where parent_workflow_id = :id")
 EXPIRED = text(
     "select workflow_uuid from dbos.workflow_status"
@@ -83,6 +96,13 @@ OPEN_KEYS = text(
     select key from free where priority = (select min(priority) from free) order by since limit 50
     """
 )
+
+
+@cache
+def enqueue(columns: tuple[str, ...]) -> TextClause:
+    """Inserts rows of jobs (`jobs`) and of what they are given (`inputs`); answers the ids that were free."""
+    statement = text(_ENQUEUE.format(columns=", ".join(columns)))
+    return statement.bindparams(bindparam("jobs", type_=JSONB), bindparam("inputs", type_=JSONB))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +136,9 @@ class JobRow:
         return Outcome(id=self.id, ok=False, error=known.message, code=known.code)
 
 
-async def read_rows(engine: AsyncEngine, ids: list[str]) -> dict[str, JobRow]:
+async def read_rows(database: Database, ids: list[str]) -> dict[str, JobRow]:
     """The rows of those jobs that exist, by id."""
-    async with engine.connect() as connection:
+    async with database.alone() as connection:
         return {row[0]: JobRow(*row) for row in await connection.execute(ROWS, {"ids": ids})}
 
 

@@ -77,7 +77,7 @@ class PydanticAiModel:
         self.provider = endpoint.provider
         self._endpoint = endpoint
         self._effort = effort
-        self._model = lru_cache(maxsize=32)(make)
+        self._model = lru_cache(maxsize=32)(lambda name: _bending_once(make(name)))
 
     async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:
         """Asks, and once more when the answer does not fit the schema; see `LanguageModel.ask`."""
@@ -196,6 +196,22 @@ class _Question(Generic[T]):
 
     def _says(self, reason: str) -> str:
         return f"Language model {self.name} ({self.endpoint.provider}): {reason}"
+
+
+def _bending_once(model: Model) -> Model:
+    """The model, bending the schema of an answer to its provider's dialect once and not for every question."""
+    bend = model.customize_request_parameters
+    bent: dict[int, tuple[ModelRequestParameters, ModelRequestParameters]] = {}
+
+    def customized(asked: ModelRequestParameters) -> ModelRequestParameters:
+        if (
+            id(asked) not in bent
+        ):  # `_parameters` gives the same few again and again; kept, an id stays theirs
+            bent[id(asked)] = (asked, bend(asked))
+        return bent[id(asked)][1]
+
+    vars(model)["customize_request_parameters"] = customized
+    return model
 
 
 def _takes_temperature(model: Model, effort: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from conforme.foundation.database import Base, WriteSession
+from conforme.foundation.database import Base, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Rows:
     """A query on `written`, the rows that `clause` returns; of one kind of rows at most."""
 
 
-async def write_rows(session: WriteSession, *parts: Rows) -> None:
+async def write_rows(session: Writer, *parts: Rows) -> None:
     """Writes the rows of each table in the order given; foreign keys are checked when all are written."""
     filled = [part for part in parts if part.values]
     if filled:

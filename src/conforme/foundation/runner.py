@@ -51,7 +51,9 @@ class Engine(Protocol):
         """Ends this execution unless status and owner say that the job is still its own."""
         ...
 
-    def enqueue(self, connection: Connection, child: Child, *, until: float | None = None) -> None: ...
+    def enqueue(
+        self, connection: Connection, children: Sequence[Child], *, until: float | None, parent: str
+    ) -> None: ...
 
     async def cancel_children(self, id: str) -> None: ...
 
@@ -157,13 +159,11 @@ class Runner:
     async def _give_birth(self, context: JobContext, children: Sequence[Child]) -> None:
         """In one transaction that holds the parent: it cannot be cancelled between, leaving children behind."""
         ordered = sorted(children, key=lambda child: child.id)
-        async with self._database.engine.begin() as connection:
+        async with self._database.transaction() as connection:
             own = (await connection.execute(job_rows.HOLD, {"id": context.id})).one_or_none()
             self._engine.check_owner(context.id, None if own is None else (own[0], own[1]))
-            await connection.run_sync(partial(self._enqueue, ordered, context.until))
-            await connection.execute(
-                job_rows.ADOPT, {"parent": context.id, "ids": [child.id for child in children]}
-            )
+            enqueue = partial(self._engine.enqueue, children=ordered, until=context.until, parent=context.id)
+            await connection.run_sync(enqueue)
 
     async def rest(self, context: JobContext, wake_at: float) -> None:
         context.at_rest = True
@@ -201,11 +201,7 @@ class Runner:
         return rows
 
     async def rows(self, ids: list[str]) -> dict[str, JobRow]:
-        return await outlast(partial(job_rows.read_rows, self._database.engine, ids))
-
-    def _enqueue(self, children: Sequence[Child], until: float | None, connection: Connection) -> None:
-        for child in children:
-            self._engine.enqueue(connection, child, until=until)
+        return await outlast(partial(job_rows.read_rows, self._database, ids))
 
     def _expecting(self, own: str, ids: Iterable[str]) -> AbstractContextManager[Expectation]:
         if self._signals is None:
