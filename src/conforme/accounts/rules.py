@@ -1,0 +1,75 @@
+"""Who may change whom, and grant what: every route of administration asks here (spec/http-auth §4, §7.7). Pure.
+
+Nobody hands on what they do not hold, and nobody touches a person or a role that may do what they may not.
+"""
+
+from conforme.accounts.actor import Actor, Scope
+from conforme.accounts.grants import Grants
+from conforme.foundation.errors import Forbidden, Invalid
+
+ADMIN, OPERATOR, VIEWER = "admin", "operator", "viewer"
+PROTECTED = frozenset({ADMIN, OPERATOR, VIEWER})
+"""Roles that come with the product: what others rely on is neither edited nor deleted."""
+
+
+class BeyondOwnGrants(Forbidden):
+    """You cannot grant what you do not hold"""
+
+
+class AboveOwnGrants(Forbidden):
+    """You cannot change what may do more than you"""
+
+
+class OwnAccount(Forbidden):
+    """You cannot change your own roles or status, nor delete yourself"""
+
+
+def require_grantable(caller_grants: Grants, granted: Grants) -> None:
+    """Whoever hands on grants must hold each of them, as far as it reaches.
+
+    `granted` is everything that somebody gets by the change: all grants of a role newly assigned, all that a role
+    grants afterwards, all that an API token may do.
+
+    Raises:
+        BeyondOwnGrants: some of it is not theirs to give.
+    """
+    if not caller_grants.covers(granted):
+        raise BeyondOwnGrants
+
+
+def require_not_above(caller_grants: Grants, target_grants: Grants) -> None:
+    """Nobody edits, disables, re-passwords, logs out, re-invites or deletes a person who may do more than they.
+
+    A role is treated alike: its grants are the target's.
+
+    Raises:
+        AboveOwnGrants: the target may do something that the caller may not.
+    """
+    if not caller_grants.covers(target_grants):
+        raise AboveOwnGrants
+
+
+def require_everywhere(actor: Actor) -> None:
+    """For what belongs to no team: roles, new people, the audit log.
+
+    Raises:
+        Forbidden: the actor's permission does not reach over everything.
+    """
+    if actor.scope is not Scope.ALL:
+        raise Forbidden
+
+
+def require_somebody_else(actor: Actor, user_id: int) -> None:
+    """Nobody changes their own roles or status, nor deletes themselves: no escalation, and no locking oneself out.
+
+    Raises:
+        OwnAccount: it is the caller, or the person for whom a token of theirs calls.
+    """
+    if actor.user_id == user_id:
+        raise OwnAccount
+
+
+def require_unprotected(key: str, done: str) -> None:
+    """Raises `Invalid` for a role that comes with the product; `done` is `edit` or `delete`."""
+    if key in PROTECTED:
+        raise Invalid(f"Cannot {done} protected role")
