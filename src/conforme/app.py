@@ -14,7 +14,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
+from conforme.accounts.refusals import refused
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
@@ -24,7 +26,7 @@ from conforme.foundation.border import Border
 from conforme.foundation.database import Database, now
 from conforme.foundation.docs import mount_docs
 from conforme.foundation.durable import Durable
-from conforme.foundation.errors import ConformeError, Unauthenticated
+from conforme.foundation.errors import ConformeError, Forbidden, Unauthenticated
 from conforme.foundation.llm import LazyModel, model_from
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
@@ -102,11 +104,12 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
         servers=[{"url": "/"}, {"url": settings.api_base_url}],
     )
-    for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime):
+    for router in (admin, fiches, recordings, transcriptions, audit_configs, audits, realtime):
         app.include_router(router)
     _add_health(app, settings)
     mount_docs(app)
     install_error_handlers(app)
+    app.add_exception_handler(Forbidden, refused)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(
         Border,
@@ -131,8 +134,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if not path.startswith("/api"):
         page = f"<!doctype html><title>Error</title><pre>Cannot {escape(request.method)} {escape(path)}</pre>"
         return HTMLResponse(page, status_code=404)
-    refused: ConformeError = route_not_found(request) if await identify(request) else Unauthenticated()
-    return JSONResponse(failure(refused.message, refused.code), status_code=refused.status)
+    told: ConformeError = route_not_found(request) if await identify(request) else Unauthenticated()
+    return JSONResponse(failure(told.message, told.code), status_code=told.status)
 
 
 async def _readiness(resources: Resources) -> dict[str, bool]:

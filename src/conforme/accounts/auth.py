@@ -85,8 +85,11 @@ async def current_caller(
     return caller
 
 
-async def acting(caller: Annotated[Caller, Depends(current_caller)], needed: SecurityScopes) -> Actor:
+async def acting(
+    request: Request, caller: Annotated[Caller, Depends(current_caller)], needed: SecurityScopes
+) -> Actor:
     """The caller under the permissions of the route. Raises `Forbidden` when one is not granted."""
+    request.scope.setdefault("state", {})["needed"] = needed.scopes  # for the log of refusals
     return caller.acting(needed.scopes)
 
 

@@ -3,6 +3,8 @@
 Nobody hands on what they do not hold, and nobody touches a person or a role that may do what they may not.
 """
 
+from dataclasses import dataclass
+
 from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.grants import Grants
 from conforme.foundation.errors import Forbidden, Invalid
@@ -10,6 +12,14 @@ from conforme.foundation.errors import Forbidden, Invalid
 ADMIN, OPERATOR, VIEWER = "admin", "operator", "viewer"
 PROTECTED = frozenset({ADMIN, OPERATOR, VIEWER})
 """Roles that come with the product: what others rely on is neither edited nor deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """Who changes accounts: an actor under the permission for it, and all else they may do."""
+
+    actor: Actor
+    grants: Grants
 
 
 class BeyondOwnGrants(Forbidden):
