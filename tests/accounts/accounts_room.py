@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx2
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import func, select
 
 from conforme.accounts.models import AuditLogRow, Role, Session, User, UserRole
@@ -48,6 +50,16 @@ async def new_role(
     body = {"key": key, "name": key, "permission_grants": list(grants)}
     answer = await api.post("/api/admin/roles", json=body, headers=headers)
     return int((await data(answer, 201))["role"]["id"])
+
+
+def fits(password: str, stored: str | None) -> bool:
+    """Whether `stored` is the Argon2id hash of this password."""
+    assert stored is not None
+    assert stored.startswith("$argon2id$")
+    try:
+        return PasswordHasher().verify(stored, password)
+    except VerifyMismatchError:
+        return False
 
 
 async def give(database: Database, user_id: int, *keys: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from accounts_room import (
     PASSWORD,
     data,
+    fits,
     give,
     logged,
     new_role,
@@ -22,7 +23,6 @@ from sqlalchemy import func, select, text, update
 from conforme.accounts import queries
 from conforme.accounts.grants import EVERYTHING, Grant, Grants, Scope
 from conforme.accounts.models import InviteToken, User, UserRole
-from conforme.accounts.passwords import verify
 from conforme.accounts.secrets import token_hash
 from conforme.foundation.database import Database
 from people import everything_within, granting, signed_in
@@ -81,8 +81,8 @@ async def test_a_person_is_made_active_as_viewer_with_their_password(
     row = await user_row(database, int(made["id"]))
     assert row is not None
     assert row.password_hash is not None
-    assert await verify(PASSWORD, row.password_hash)
-    assert not await verify(PASSWORD + "!", row.password_hash)
+    assert fits(PASSWORD, row.password_hash)
+    assert not fits(PASSWORD + "!", row.password_hash)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ async def test_a_change_replaces_roles_and_leaves_the_rest(
     }
     row = await user_row(database, user_id)
     assert row is not None
-    assert await verify(PASSWORD, row.password_hash or "")
+    assert fits(PASSWORD, row.password_hash)
     assert refusal(await api.patch(path, json={}))[:2] == (400, "VALIDATION_ERROR")
     assert refusal(await api.patch(path, json={"status": "GONE"}))[:2] == (400, "VALIDATION_ERROR")
 
@@ -266,7 +266,8 @@ async def test_a_new_invitation_supersedes_the_one_before(
         "status": "INVITED",
         "roles": [],
     }
-    query = select(InviteToken.token_hash).where(InviteToken.used_at.is_(None))
+    good = (InviteToken.used_at.is_(None), InviteToken.expires_at > func.now())
+    query = select(InviteToken.token_hash).where(*good)
     async with database.read() as session:
         assert (await session.scalars(query)).all() == [token_hash(second["invite_token"])]
     assert first["invite_token"] != second["invite_token"]
@@ -407,7 +408,7 @@ async def test_the_last_administrator_stays(api: httpx2.AsyncClient, database: D
     row = await user_row(database, only)
     assert row is not None
     assert row.status == "ACTIVE"
-    assert await verify(PASSWORD, row.password_hash or "")
+    assert fits(PASSWORD, row.password_hash)
     await data(await api.patch(path, json={"role_keys": ["admin", "viewer"]}))
     await _administrators_and_the_first_may_go(api, only)
 
