@@ -12,9 +12,12 @@ from conforme.accounts.rules import (
     PROTECTED,
     AboveOwnGrants,
     BeyondOwnGrants,
+    BeyondOwnReach,
     OwnAccount,
+    Reach,
     require_everywhere,
     require_grantable,
+    require_no_further,
     require_not_above,
     require_somebody_else,
     require_unprotected,
@@ -82,6 +85,55 @@ def test_one_permission_more_is_refused(held: Grants, permission: str) -> None:
         require_grantable(held, Grants.of([more]))
     with pytest.raises(AboveOwnGrants):
         require_not_above(held, Grants.of([*held.by_key.values(), more]))
+
+
+GROUPES, OWNERS = ("A", "B", "elsewhere"), ("1", "2", "somebody else")
+few_grants = st.lists(st.builds(Grant, st.sampled_from(["fiches", "audits"]), reaches, reaches), max_size=3)
+every_reach = st.builds(
+    Reach,
+    few_grants.map(Grants.of),
+    st.frozensets(st.sampled_from(GROUPES[:2])),
+    st.none() | st.sampled_from(OWNERS[:2]),
+)
+
+
+def _sees(reach: Reach, permission: str, groupe: str, owner: str) -> bool:
+    match reach.grants.reach(permission):
+        case None:
+            return False
+        case Scope.ALL:
+            return True
+        case Scope.GROUP:
+            return groupe in reach.groupes
+        case Scope.SELF:
+            return owner == reach.crm_user_id
+
+
+def _gains(caller: Reach, target: Reach) -> bool:
+    """Whether the caller, acting as the target, may do anything with any fiche that they may not do themselves."""
+    every = [f"{key}.{what}" for key in KEYS for what in ("read", "write")]
+    return any(
+        _sees(target, permission, groupe, owner) and not _sees(caller, permission, groupe, owner)
+        for permission in every
+        for groupe in GROUPES
+        for owner in OWNERS
+    )
+
+
+@given(caller=every_reach, target=every_reach)
+def test_an_account_is_taken_over_only_by_who_gains_nothing_by_it(caller: Reach, target: Reach) -> None:
+    try:
+        require_no_further(caller, target)
+    except BeyondOwnReach:
+        assert _gains(caller, target) or _more(target.grants, caller.grants)
+    else:
+        assert not _gains(caller, target)
+        assert not _more(target.grants, caller.grants)
+
+
+@given(reach=every_reach)
+def test_everybody_may_set_their_own_password(reach: Reach) -> None:
+    require_no_further(reach, reach)
 
 
 @given(asked=grants)

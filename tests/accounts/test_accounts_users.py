@@ -372,6 +372,31 @@ async def test_an_invitation_of_a_person_who_may_do_more_is_refused(
     assert refusal(answer) == FORBIDDEN_GRANT
 
 
+@pytest.mark.parametrize(
+    ("scope", "groupes", "crm_user_id"),
+    [
+        (Scope.GROUP, ["EQUIPE R1", "EQUIPE R2"], None),
+        (Scope.SELF, ["EQUIPE R1"], "212"),
+    ],
+)
+async def test_a_colleague_who_sees_other_fiches_is_not_taken_over(
+    api: httpx2.AsyncClient, database: Database, scope: Scope, groupes: list[str], crm_user_id: str | None
+) -> None:
+    manager = await signed_in(
+        database, SETTINGS, everything_within(Scope.GROUP), groupes=["EQUIPE R1"], crm_user_id="211"
+    )
+    held = granting(["fiches"], scope)
+    mate = await signed_in(database, SETTINGS, held, groupes=groupes, crm_user_id=crm_user_id)
+    path = f"/api/admin/users/{mate.id}"
+    refused = (403, "AUTHORIZATION_ERROR", "You cannot take over an account that sees what you do not")
+    reset = await api.patch(path, json={"password": PASSWORD}, headers=manager.headers)
+    assert refusal(reset) == refused
+    assert refusal(await api.post(f"{path}/invite", headers=manager.headers)) == refused
+    assert await open_sessions(database, mate.id) == 1
+    assert (await api.post(f"{path}/logout", headers=manager.headers)).status_code == 200
+    assert (await api.patch(path, json={"password": PASSWORD})).status_code == 200
+
+
 async def test_nobody_changes_their_own_roles_or_status_nor_deletes_themselves(
     api: httpx2.AsyncClient, database: Database
 ) -> None:

@@ -10,7 +10,16 @@ from sqlalchemy.types import Text
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.grants import Grants
-from conforme.accounts.models import ACTIVE, Permission, Role, RolePermission, User, UserRole, UserTeam
+from conforme.accounts.models import (
+    ACTIVE,
+    Permission,
+    Role,
+    RolePermission,
+    TeamGroupe,
+    User,
+    UserRole,
+    UserTeam,
+)
 from conforme.accounts.wire import grants_of_rows
 from conforme.foundation.database import ReadSession, WriteSession
 
@@ -136,6 +145,16 @@ async def grants_of_user(session: Session, user_id: int) -> Grants:
     """All that a person may do."""
     held = select(UserRole.role_id).where(UserRole.user_id == user_id)
     return await _grants(session, RolePermission.role_id.in_(held))
+
+
+async def groupes_of_user(session: Session, user_id: int) -> frozenset[str]:
+    """What a fiche may say its groupe is when a person's team sees it."""
+    query = (
+        select(TeamGroupe.groupe)
+        .join(UserTeam, UserTeam.team_id == TeamGroupe.team_id)
+        .where(UserTeam.user_id == user_id)
+    )
+    return frozenset((await session.scalars(query)).all())
 
 
 async def grants_of_roles(session: Session, role_ids: Iterable[int]) -> Grants:

@@ -6,7 +6,7 @@ Nobody hands on what they do not hold, and nobody touches a person or a role tha
 from dataclasses import dataclass
 
 from conforme.accounts.actor import Actor, Scope
-from conforme.accounts.grants import Grants
+from conforme.accounts.grants import Grant, Grants
 from conforme.foundation.errors import Forbidden, Invalid
 
 ADMIN, OPERATOR, VIEWER = "admin", "operator", "viewer"
@@ -21,6 +21,37 @@ class Administrator:
     actor: Actor
     grants: Grants
 
+    @property
+    def reach(self) -> "Reach":
+        return Reach(self.grants, self.actor.groupes, self.actor.crm_user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What somebody may do, and over which fiches: two with the same grants may see different ones."""
+
+    grants: Grants
+    groupes: frozenset[str]
+    crm_user_id: str | None
+
+    def _holds(self, asked: Scope | None, held: Scope | None, of: "Reach") -> bool:
+        """Whether all fiches within `asked`, as `of` sees them, are within `held`, as this one sees them."""
+        if asked is None or held is Scope.ALL:
+            return True
+        if held is None or asked.rank > held.rank:
+            return False
+        if asked is Scope.GROUP:
+            return of.groupes <= self.groupes
+        return of.crm_user_id is None or (held is Scope.SELF and of.crm_user_id == self.crm_user_id)
+
+    def contains(self, other: "Reach") -> bool:
+        """Whether whoever has this reach gains nothing by acting as the other."""
+        return all(
+            self._holds(grant.read, mine.read, other) and self._holds(grant.write, mine.write, other)
+            for key, grant in other.grants.by_key.items()
+            for mine in [self.grants.by_key.get(key, Grant(key))]
+        )
+
 
 class BeyondOwnGrants(Forbidden):
     """You cannot grant what you do not hold"""
@@ -28,6 +59,10 @@ class BeyondOwnGrants(Forbidden):
 
 class AboveOwnGrants(Forbidden):
     """You cannot change what may do more than you"""
+
+
+class BeyondOwnReach(Forbidden):
+    """You cannot take over an account that sees what you do not"""
 
 
 class OwnAccount(Forbidden):
@@ -57,6 +92,18 @@ def require_not_above(caller_grants: Grants, target_grants: Grants) -> None:
     """
     if not caller_grants.covers(target_grants):
         raise AboveOwnGrants
+
+
+def require_no_further(caller: Reach, target: Reach) -> None:
+    """Whoever sets a password or holds an invitation can sign in as that person: they must gain nothing by it.
+
+    Grants alone do not tell: a colleague with the same grants may be in more teams, or be another user of the CRM.
+
+    Raises:
+        BeyondOwnReach: the target sees a fiche, or may do something with it, that the caller does not or may not.
+    """
+    if not caller.contains(target):
+        raise BeyondOwnReach
 
 
 def require_everywhere(actor: Actor) -> None:

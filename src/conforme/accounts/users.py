@@ -17,8 +17,10 @@ from conforme.accounts.queries import Account
 from conforme.accounts.rules import (
     ADMIN,
     Administrator,
+    Reach,
     require_everywhere,
     require_grantable,
+    require_no_further,
     require_not_above,
     require_somebody_else,
 )
@@ -84,6 +86,8 @@ async def change(session: WriteSession, by: Administrator, user_id: int, changes
     if changes.status is not None or changes.role_keys is not None:
         require_somebody_else(by.actor, user_id)
     require_not_above(by.grants, await queries.grants_of_user(session, user_id))
+    if changes.password_hash is not None:
+        require_no_further(by.reach, await _reach(session, user))
     roles = set(before.roles)
     if changes.role_keys is not None:
         roles = set(await _replace_roles(session, by, before, changes.role_keys))
@@ -136,6 +140,7 @@ async def invite_again(
     user = await _within_reach(session, by, user_id)
     require_somebody_else(by.actor, user_id)
     require_grantable(by.grants, await queries.grants_of_user(session, user_id))
+    require_no_further(by.reach, await _reach(session, user))
     if user.status == DISABLED:
         raise Conflict("The user is disabled")
     if user.status == ACTIVE and user.password_hash is not None:
@@ -166,6 +171,11 @@ async def _within_reach(session: WriteSession, by: Administrator, user_id: int) 
     if user is None:
         raise NotFound.of("User", user_id)
     return user
+
+
+async def _reach(session: WriteSession, user: User) -> Reach:
+    grants = await queries.grants_of_user(session, user.id)
+    return Reach(grants, await queries.groupes_of_user(session, user.id), user.crm_user_id)
 
 
 async def _shown(session: WriteSession, user_id: int) -> Account:
