@@ -15,7 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import conforme.accounts.workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
+from conforme.accounts.refusals import refused
 from conforme.accounts.routes import router as auth
 from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
@@ -29,7 +31,7 @@ from conforme.foundation.cors import BrowserRules
 from conforme.foundation.database import Database, now
 from conforme.foundation.docs import mount_docs
 from conforme.foundation.durable import Durable
-from conforme.foundation.errors import ConformeError, Unauthenticated
+from conforme.foundation.errors import ConformeError, Forbidden, Unauthenticated
 from conforme.foundation.llm import LazyModel, model_from
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
@@ -44,6 +46,7 @@ from conforme.transcriptions.status import transcription_status
 
 ROUTERS = (
     auth,
+    admin,
     teams,
     api_tokens,
     fiches,
@@ -123,6 +126,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
     _add_health(app, settings)
     mount_docs(app)
     install_error_handlers(app)
+    app.add_exception_handler(Forbidden, refused)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(
         Border,
@@ -148,8 +152,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if not path.startswith("/api"):
         page = f"<!doctype html><title>Error</title><pre>Cannot {escape(request.method)} {escape(path)}</pre>"
         return HTMLResponse(page, status_code=404)
-    refused: ConformeError = route_not_found(request) if await identify(request) else Unauthenticated()
-    return JSONResponse(failure(refused.message, refused.code), status_code=refused.status)
+    told: ConformeError = route_not_found(request) if await identify(request) else Unauthenticated()
+    return JSONResponse(failure(told.message, told.code), status_code=told.status)
 
 
 async def _readiness(resources: Resources) -> dict[str, bool]:

@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 configs = typer.Typer(help="Audit configurations: what calls are judged by.", no_args_is_help=True)
 app.add_typer(configs, name="config")
+people = typer.Typer(help="People who may sign in.", no_args_is_help=True)
+app.add_typer(people, name="users")
+changes = typer.Typer(help="The log of what was changed and what was refused.", no_args_is_help=True)
+app.add_typer(changes, name="audit-log")
 
 T = TypeVar("T")
 
@@ -119,6 +123,7 @@ def serve(
     settings = settings.model_copy(update=chosen)
     with migrated_database(settings) as url:
         _with_database(url, seed_configurations)
+        _with_database(url, lambda database: seed_accounts(database, settings))
         asyncio.run(run(settings, url, Role(role.value)))
 
 
@@ -267,6 +272,70 @@ def config_list() -> None:
     for each in _in_database(run):
         state = "active" if each.is_active else "inactive"
         typer.echo(f"{each.id:>4}  {each.name}  ({each.steps} steps, {each.revisions} revisions, {state})")
+
+
+@people.command("create-admin")
+def users_create_admin(
+    email: Annotated[str, typer.Option("--email", help="E-mail to sign in with.")],
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input, one line.")
+    ] = False,
+) -> None:
+    """Make an administrator, or make whoever has this e-mail one; asks for the password on the terminal."""
+    from conforme.accounts import cli
+
+    address = cli.checked_email(email)
+    password = cli.checked_password(_password(from_stdin=password_stdin))
+
+    async def run(database: "Database") -> cli.Made:
+        async with database.write() as session:
+            return await cli.create_admin(session, address, password)
+
+    made = _in_database(run)
+    typer.echo(f"{'Created' if made.created else 'Promoted'} administrator {made.user_id}")
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline(1000).rstrip("\r\n")
+    if not sys.stdin.isatty():
+        _fail("no terminal to ask for a password on; use --password-stdin", code=2)
+    return typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+
+
+@people.command("list")
+def users_list() -> None:
+    """List everybody: id, status, e-mail, roles."""
+    from conforme.accounts import cli
+
+    async def run(database: "Database") -> list[cli.Account]:
+        async with database.read() as session:
+            return await cli.listing(session)
+
+    for each in _in_database(run):
+        typer.echo(f"{each.id:>4}  {each.status:<8}  {each.email}  ({', '.join(each.roles) or 'no role'})")
+
+
+@changes.command("verify")
+def audit_log_verify() -> None:
+    """Check the chain of the audit log; exits 1 and names the first row that is missing or was changed."""
+    from conforme.accounts import cli
+
+    async def run(database: "Database") -> cli.Verdict:
+        async with database.read() as session:
+            return await cli.verdict(session)
+
+    found = _in_database(run)
+    typer.echo(cli.told(found))
+    if found.broken_at is not None:
+        raise typer.Exit(1)
+
+
+async def seed_accounts(database: "Database", settings: "Settings") -> None:
+    """Loads permissions and roles where they are missing, and the administrator whom the settings name."""
+    from conforme.accounts.seeding import seed
+
+    await seed(database, settings)
 
 
 async def seed_configurations(database: "Database") -> None:

@@ -24,8 +24,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from conforme.accounts.actor import Actor
+from conforme.accounts.seeding import seed as seed_accounts
 from conforme.app import Role
 from conforme.audit_configs.shipped import COMPLETE, ensure_shipped, seed
+from conforme.demo_people import Place, new_passwords, print_cast, settle
 from conforme.fiches import queries as fiches
 from conforme.fiches.schemas import FetchSalesDay
 from conforme.fiches.workflows import fetch_sales_day
@@ -72,6 +74,8 @@ class DemoState(BaseModel):
     token: str
     finished: bool = False
     ports: dict[str, int] = Field(default_factory=dict[str, int])
+    signing_key: str = Field(default_factory=lambda: secrets.token_urlsafe(48))
+    passwords: dict[str, str] = Field(default_factory=new_passwords)
 
 
 @dataclass
@@ -126,7 +130,8 @@ async def _demo(
         ports = {service.name: service.port for service in sandbox.services}
         state = state.model_copy(update={"ports": ports})
         _save_state(settings, state)
-        environment = {**sandbox.environment(), **DEMO_ENVIRONMENT, "API_AUTH_TOKENS": state.token}
+        keys = {"API_AUTH_TOKENS": state.token, "JWT_ACCESS_SECRET": state.signing_key}
+        environment = {**sandbox.environment(), **DEMO_ENVIRONMENT, **keys}
         settings = settings_with(settings, environment)
         served = await stack.enter_async_context(http_server(settings, url, Role.ALL))
         work = asyncio.create_task(_work(options, state, served, sandbox, console))
@@ -179,7 +184,10 @@ async def _work(
         watched = [await _ask(client, state, fiche_id, config_id) for fiche_id in chosen]
         await _watch(client, watched, console)
         details = [await _detail(client, each) for each in watched]
-        advisors = {fiche_id: await _advisor(client, fiche_id) for fiche_id in chosen}
+        sold = {fiche_id: await _information(client, fiche_id) for fiche_id in chosen}
+    if place := next((Place.of(each) for each in sold.values() if each), None):
+        await settle(resources.database, state.passwords, place)
+    advisors = {fiche_id: each.get("attribution_user_nom") or "" for fiche_id, each in sold.items()}
     report = _report(details, sandbox)
     _print_report(console, details, advisors, report)
     if options.json_file is not None:
@@ -189,6 +197,7 @@ async def _work(
 
 
 async def _configuration(resources: Resources) -> int:
+    await seed_accounts(resources.database, resources.settings)
     async with resources.database.write() as session:
         await seed(session)
         return await ensure_shipped(session, COMPLETE)
@@ -310,11 +319,11 @@ def _progress_table(watched: list[Watched]) -> Table:
     return table
 
 
-async def _advisor(client: httpx2.AsyncClient, fiche_id: str) -> str:
-    """Who sold, as the fiche says."""
+async def _information(client: httpx2.AsyncClient, fiche_id: str) -> dict[str, Any]:
+    """What the fiche says of itself: its group, and who sold."""
     answer = await client.get(f"/api/fiches/{fiche_id}")
     answer.raise_for_status()
-    return (answer.json().get("information") or {}).get("attribution_user_nom") or ""
+    return answer.json().get("information") or {}
 
 
 def _report(details: list[dict[str, Any]], sandbox: Sandbox) -> dict[str, Any]:
@@ -413,4 +422,5 @@ def _print_addresses(console: Console, served: Served, state: DemoState) -> None
     console.print(f"Token      {state.token}", highlight=False)
     command = f"curl -H 'Authorization: Bearer {state.token}' {served.url}/api/audits"
     console.print(f"Try        {command}", highlight=False, soft_wrap=True)
+    print_cast(console, served.url, state.passwords)
     console.print("Ctrl-C stops.")

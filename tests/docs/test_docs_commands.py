@@ -70,7 +70,7 @@ def test_every_default_is_the_one_that_holds(command: str) -> None:
 
 
 def test_every_command_that_is_described_exists() -> None:
-    described = set(re.findall(r"^## `(conforme [a-z ]+)`$", text_of(PAGE), re.MULTILINE))
+    described = set(re.findall(r"^## `(conforme [a-z -]+)`$", text_of(PAGE), re.MULTILINE))
     assert described == set(COMMANDS)
 
 

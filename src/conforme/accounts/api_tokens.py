@@ -16,7 +16,7 @@ from conforme.accounts.actor import Actor, Caller, Scope
 from conforme.accounts.auth import API_TOKEN_PREFIX
 from conforme.accounts.grants import KEYS, Grants
 from conforme.accounts.models import ApiToken
-from conforme.accounts.rules import NOT_HELD, require_grantable
+from conforme.accounts.rules import BeyondOwnGrants, require_grantable
 from conforme.accounts.secrets import opaque_token, token_hash
 from conforme.accounts.wire import grants_of_rows
 from conforme.foundation.database import ReadSession, WriteSession, now
@@ -165,7 +165,7 @@ def _require_within(caller: Caller, grants: Grants, groupes: Sequence[str], crm_
         return
     foreign = crm_user_id is not None and crm_user_id != caller.crm_user_id
     if foreign or not caller.groupes.issuperset(groupes):
-        raise Forbidden(NOT_HELD)
+        raise BeyondOwnGrants
 
 
 def _everywhere(grants: Grants) -> Grants:

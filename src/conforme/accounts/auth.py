@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from conforme.accounts import access_tokens, identity
 from conforme.accounts.actor import Actor, Caller, Person
+from conforme.accounts.rules import Administrator
 from conforme.accounts.secrets import fingerprint
 from conforme.foundation.errors import Unauthenticated
 from conforme.foundation.resources import Resources
@@ -85,8 +86,11 @@ async def current_caller(
     return caller
 
 
-async def acting(caller: Annotated[Caller, Depends(current_caller)], needed: SecurityScopes) -> Actor:
+async def acting(
+    request: Request, caller: Annotated[Caller, Depends(current_caller)], needed: SecurityScopes
+) -> Actor:
     """The caller under the permissions of the route. Raises `Forbidden` when one is not granted."""
+    request.scope.setdefault("state", {})["needed"] = needed.scopes  # for the log of refusals
     return caller.acting(needed.scopes)
 
 
@@ -104,6 +108,18 @@ async def current_person(caller: Annotated[Caller, Depends(current_caller)]) -> 
 def may(*permissions: str) -> Any:
     """Guards a route: every permission is needed, for example `may("chat.use", "audits.read")`."""
     return Security(acting, scopes=list(permissions))
+
+
+async def administrator(
+    caller: Annotated[Caller, Depends(current_caller)], actor: Annotated[Actor, Depends(acting)]
+) -> Administrator:
+    """The caller under the permission of the route, with all else they may do."""
+    return Administrator(actor, caller.grants)
+
+
+def administering(permission: str) -> Any:
+    """Guards a route that changes accounts."""
+    return Security(administrator, scopes=[permission])
 
 
 CurrentCaller = Annotated[Caller, Depends(current_caller)]

@@ -9,19 +9,25 @@ from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
-from conforme.accounts import audit_log, team_queries, teams
-from conforme.accounts.actor import Actor
-from conforme.accounts.grants import Grants
+from conforme.accounts import audit_log, queries, team_queries, teams, users
 from conforme.accounts.invites import mint_invite
-from conforme.accounts.models import INVITED, Role, Team, User, UserRole
-from conforme.accounts.rules import require_grantable, require_not_above
+from conforme.accounts.models import INVITED, Team, User, UserRole
+from conforme.accounts.queries import Account
+from conforme.accounts.rules import (
+    ADMIN,
+    VIEWER,
+    Administrator,
+    require_everywhere,
+    require_grantable,
+    require_no_further,
+    require_not_above,
+)
 from conforme.crm.directory import CrmDirectory
 from conforme.crm.directory_schemas import CrmGroup
 from conforme.foundation.database import WriteSession
 from conforme.foundation.errors import Conflict, Invalid
 
-ADMINISTRATOR = "admin"
-DEFAULT_ROLES = ("viewer",)
+DEFAULT_ROLES = (VIEWER,)
 MAX_EMAIL = 320
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -79,8 +85,7 @@ def _group(groups: Sequence[CrmGroup], crm_user_id: str, crm_group_id: str | Non
 
 async def welcome(
     session: WriteSession,
-    actor: Actor,
-    grants: Grants,
+    by: Administrator,
     newcomer: Newcomer,
     *,
     role_keys: Sequence[str] | None,
@@ -89,35 +94,50 @@ async def welcome(
     """Creates or updates the account, its team and its invitation; an existing account keeps its roles unless some are given.
 
     Raises:
-        Forbidden: the caller does not see everything, grants what they do not hold, or the account is above theirs.
+        Forbidden: the caller does not see everything, grants what they do not hold, the account is above theirs, or they
+            would get an invitation to see what they do not.
         Invalid: a role is not known, or the person is linked elsewhere.
         Conflict: the last administrator would be none, or another account took the address or the CRM id at the same moment.
     """
-    teams.require_everything(actor)
+    require_everywhere(by.actor)
     await teams.one_at_a_time(session)
+    await queries.hold_role(session, ADMIN)
     known = await _known(session, newcomer)
     if known is not None:
-        require_not_above(grants, await team_queries.grants_held(session, known.id))
+        require_not_above(by.grants, await queries.grants_of_user(session, known.id))
     keys = role_keys if known is not None or role_keys is not None else DEFAULT_ROLES
-    roles = None if keys is None else await _roles(session, grants, keys)
+    roles = None if keys is None else await _roles(session, by, keys)
     user = await _saved(session, newcomer, known)
     if roles is not None:
         await _replace_roles(session, user.id, roles)
-    team = await _placed(session, user.id, newcomer.group)
-    invited = user.status == INVITED and user.password_hash is None
-    invite_token = await mint_invite(session, user.id, invite_ttl) if invited else None
-    held = await team_queries.role_keys_of(session, user.id)
+    team = await _placed(session, by, user, newcomer.group)
+    invite_token = await _invited(session, by, user, invite_ttl)
+    held = list((await _account(session, user.id)).roles)
     await audit_log.record(
         session,
-        actor.name,
+        by.actor.name,
         "user.from_crm",
         f"user:{user.id}",
         created=known is None,
         roles=held,
         team_id=None if team is None else str(team.id),
-        invited=invited,
+        invited=invite_token is not None,
     )
     return Welcomed(user, held, team, invite_token)
+
+
+async def _invited(session: WriteSession, by: Administrator, user: User, ttl: timedelta) -> str | None:
+    """An invitation for whoever has no password; who holds it can sign in as them."""
+    if user.status != INVITED or user.password_hash is not None:
+        return None
+    require_no_further(by.reach, await users.reach(session, user))
+    return await mint_invite(session, user.id, ttl)
+
+
+async def _account(session: WriteSession, user_id: int) -> Account:
+    account = await queries.account(session, user_id)
+    assert account is not None  # noqa: S101 -- held by this transaction
+    return account
 
 
 async def _known(session: WriteSession, newcomer: Newcomer) -> User | None:
@@ -131,12 +151,12 @@ async def _known(session: WriteSession, newcomer: Newcomer) -> User | None:
     return known
 
 
-async def _roles(session: WriteSession, grants: Grants, keys: Sequence[str]) -> list[Role]:
-    roles = await team_queries.roles_named(session, keys)
+async def _roles(session: WriteSession, by: Administrator, keys: Sequence[str]) -> list[int]:
+    roles = await queries.assignable_roles(session, keys)
     if len(roles) != len(keys):
         raise Invalid("Unknown role key(s)", field="role_keys")
-    require_grantable(grants, await team_queries.grants_of_roles(session, [role.id for role in roles]))
-    return roles
+    require_grantable(by.grants, await queries.grants_of_roles(session, roles.values()))
+    return list(roles.values())
 
 
 async def _saved(session: WriteSession, newcomer: Newcomer, known: User | None) -> User:
@@ -152,24 +172,24 @@ async def _saved(session: WriteSession, newcomer: Newcomer, known: User | None) 
     return user
 
 
-async def _replace_roles(session: WriteSession, user_id: int, roles: Sequence[Role]) -> None:
-    ids = [role.id for role in roles]
-    if ADMINISTRATOR not in {role.key for role in roles}:
-        await _require_another_administrator(session, user_id)
-    await session.execute(delete(UserRole).where(UserRole.user_id == user_id, UserRole.role_id.not_in(ids)))
-    rows = [{"user_id": user_id, "role_id": role_id} for role_id in ids]
+async def _replace_roles(session: WriteSession, user_id: int, role_ids: Sequence[int]) -> None:
+    before = await _account(session, user_id)
+    await session.execute(
+        delete(UserRole).where(UserRole.user_id == user_id, UserRole.role_id.not_in(role_ids))
+    )
+    rows = [{"user_id": user_id, "role_id": role_id} for role_id in role_ids]
     await session.execute(insert(UserRole).values(rows).on_conflict_do_nothing())
+    if ADMIN not in (await _account(session, user_id)).roles:
+        await users.require_another_administrator(session, before)
 
 
-async def _require_another_administrator(session: WriteSession, user_id: int) -> None:
-    administrators = await team_queries.active_holders(session, ADMINISTRATOR)
-    if administrators == [user_id]:
-        raise Conflict("The last administrator cannot be removed")
-
-
-async def _placed(session: WriteSession, user_id: int, group: CrmGroup | None) -> Team | None:
+async def _placed(
+    session: WriteSession, by: Administrator, user: User, group: CrmGroup | None
+) -> Team | None:
     if group is None:
         return None
     team_id = (await teams.told(session, [group]))[group.id]
-    await teams.join(session, user_id, team_id)
-    return await session.get_one(Team, team_id)
+    team = await session.get_one(Team, team_id)
+    await teams.require_sight(session, by, user, team)
+    await teams.join(session, user.id, team_id)
+    return team

@@ -137,6 +137,17 @@ class Grants:
             key in self.by_key and self.by_key[key].covers(grant) for key, grant in other.by_key.items()
         )
 
+    def by_groupe(self) -> "Grants":
+        """Only what reaches by groupe: what somebody sees through their teams."""
+        return Grants.of(
+            Grant(
+                grant.key,
+                grant.read if grant.read is Scope.GROUP else None,
+                grant.write if grant.write is Scope.GROUP else None,
+            )
+            for grant in self.by_key.values()
+        )
+
     def met(self, other: "Grants") -> "Grants":
         """What both allow."""
         shared = self.by_key.keys() & other.by_key.keys()

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Response
 
 from conforme.accounts import from_crm, team_queries, teams
 from conforme.accounts.actor import Actor
-from conforme.accounts.auth import CurrentCaller, may
+from conforme.accounts.auth import administering, may
 from conforme.accounts.models import Team, User
+from conforme.accounts.rules import Administrator, require_everywhere
 from conforme.accounts.team_schemas import (
     AddMember,
     Answer,
@@ -44,6 +45,7 @@ router = APIRouter(prefix="/api/admin", tags=["teams"], responses=ERRORS)
 
 Reader = Annotated[Actor, may("admin.users.read")]
 Writer = Annotated[Actor, may("admin.users.write")]
+Administering = Annotated[Administrator, administering("admin.users.write")]
 MAX_LISTED = 500
 Limit = Annotated[int, Query(ge=1, le=MAX_LISTED)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000_000)]
@@ -58,7 +60,7 @@ async def crm_users(
     resources: ResourcesDep, actor: Reader, limit: Limit = MAX_LISTED, offset: Offset = 0
 ) -> Answer[CrmUserList]:
     """The people of the CRM, each with the account linked to them: by CRM id, else by e-mail address."""
-    teams.require_everything(actor)
+    require_everywhere(actor)
     listed = await _directory(resources).users()
     page = Page(limit=limit, offset=offset)
     shown = _cut(listed.items, page)
@@ -82,7 +84,7 @@ async def crm_teams(
     offset: Offset = 0,
 ) -> Answer[CrmTeamList]:
     """The sales teams of the CRM; with the CRM ids of their members when `include_users` is `true`."""
-    teams.require_everything(actor)
+    require_everywhere(actor)
     with_users = include_users == "true"
     listed = await _directory(resources).groups(include_users=with_users)
     page = Page(limit=limit, offset=offset)
@@ -96,7 +98,7 @@ async def crm_teams(
 @router.post("/teams/sync-from-crm")
 async def sync_from_crm(resources: ResourcesDep, actor: Writer, sync_members: str = "") -> Answer[Synced]:
     """Takes over the CRM's teams and, when `sync_members` is `true`, memberships of linked people; removes nothing."""
-    teams.require_everything(actor)
+    require_everywhere(actor)
     groups = await _directory(resources).groups(include_users=sync_members == "true")
     async with resources.database.write() as session:
         done = await teams.sync(session, actor, groups)
@@ -159,38 +161,37 @@ async def delete(
 
 @router.post("/teams/{team_id}/members")
 async def add_member(
-    resources: ResourcesDep, caller: CurrentCaller, actor: Writer, team_id: str, body: AddMember
+    resources: ResourcesDep, by: Administering, team_id: str, body: AddMember
 ) -> Answer[MemberAdded]:
     """Puts a person into a team; whoever is in it already stays."""
     membership = teams.Membership(path_id(team_id, TEAM_LABEL), body.user_id)
     async with resources.database.write() as session:
-        team, user = await teams.add_member(session, actor, caller.grants, membership)
+        team, user = await teams.add_member(session, by, membership)
     return Answer(data=MemberAdded(team=_name(team), user=_person(user)))
 
 
 @router.delete("/teams/{team_id}/members/{user_id}")
 async def remove_member(
-    resources: ResourcesDep, caller: CurrentCaller, actor: Writer, team_id: str, user_id: str
+    resources: ResourcesDep, by: Administering, team_id: str, user_id: str
 ) -> Answer[MemberRemoved]:
     """Takes a person out of a team, if they are in it."""
     membership = teams.Membership(path_id(team_id, TEAM_LABEL), path_id(user_id, USER_LABEL))
     async with resources.database.write() as session:
-        await teams.remove_member(session, actor, caller.grants, membership)
+        await teams.remove_member(session, by, membership)
     return Answer(data=MemberRemoved())
 
 
 @router.post("/users/from-crm", status_code=201)
 async def user_from_crm(
-    resources: ResourcesDep, caller: CurrentCaller, actor: Writer, body: FromCrm, response: Response
+    resources: ResourcesDep, by: Administering, body: FromCrm, response: Response
 ) -> Answer[FromCrmOut]:
     """Gives a person of the CRM an account, their team and, until they have a password, an invitation."""
-    teams.require_everything(actor)
+    require_everywhere(by.actor)
     newcomer = await from_crm.look_up(_directory(resources), body.crm_user_id, body.crm_group_id)
     async with resources.database.write() as session:
         welcomed = await from_crm.welcome(
             session,
-            actor,
-            caller.grants,
+            by,
             newcomer,
             role_keys=body.role_keys,
             invite_ttl=timedelta(seconds=resources.settings.auth_invite_ttl_seconds),

@@ -13,11 +13,16 @@ from typing import Any
 from sqlalchemy import BigInteger, Text, any_, delete, func, literal, literal_column, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from conforme.accounts import audit_log, team_queries
+from conforme.accounts import audit_log, queries, team_queries
 from conforme.accounts.actor import Actor, Scope
-from conforme.accounts.grants import Grants
 from conforme.accounts.models import Team, TeamGroupe, User, UserTeam
-from conforme.accounts.rules import require_not_above
+from conforme.accounts.rules import (
+    Administrator,
+    Reach,
+    require_everywhere,
+    require_no_further,
+    require_not_above,
+)
 from conforme.crm.directory import Listed
 from conforme.crm.directory_schemas import CrmGroup
 from conforme.foundation.database import WriteSession
@@ -29,12 +34,6 @@ HAS_MEMBERS = "Team has members; remove members first or pass ?force=true"
 ONLY_ADDED = "Memberships are only added: whoever left a team in the CRM is still a member here."
 
 
-def require_everything(actor: Actor) -> None:
-    """Teams give sight of data: only who sees all of it may say what they are. Raises `Forbidden`."""
-    if actor.scope is not Scope.ALL:
-        raise Forbidden
-
-
 async def state(
     session: WriteSession, actor: Actor, crm_group_id: str, columns: Mapping[str, str | None]
 ) -> tuple[Team, bool]:
@@ -42,7 +41,7 @@ async def state(
 
     A new one sees what the CRM calls by its id or by the name given.
     """
-    require_everything(actor)
+    require_everywhere(actor)
     values = {"crm_group_id": crm_group_id, **columns}
     upsert = insert(Team).values(values)
     row = (
@@ -64,7 +63,7 @@ async def change(
     session: WriteSession, actor: Actor, team_id: int, columns: Mapping[str, str | None]
 ) -> Team:
     """Changes how a team is shown; not what it sees. Raises `Forbidden`, `NotFound`."""
-    require_everything(actor)
+    require_everywhere(actor)
     team = _existing(await team_queries.team_to_change(session, team_id), team_id)
     for name, value in columns.items():
         setattr(team, name, value)
@@ -81,7 +80,7 @@ async def remove(session: WriteSession, actor: Actor, team_id: int, *, force: bo
         NotFound: there is no such team.
         Invalid: it has members.
     """
-    require_everything(actor)
+    require_everywhere(actor)
     team = _existing(await team_queries.team_to_change(session, team_id), team_id)
     members = await team_queries.members_count(session, team_id)
     if members and not force:
@@ -99,41 +98,46 @@ class Membership:
     user_id: int
 
 
-async def add_member(
-    session: WriteSession, actor: Actor, grants: Grants, membership: Membership
-) -> tuple[Team, User]:
+async def add_member(session: WriteSession, by: Administrator, membership: Membership) -> tuple[Team, User]:
     """Puts a person into a team; one who is in it already stays.
 
     Raises:
-        Forbidden: the caller may not, or the person may do more than they.
+        Forbidden: the caller may not, the person may do more than they, or would see what they do not.
         NotFound: the caller sees no such team or person.
     """
-    team, user = await _allowed(session, actor, grants, membership)
+    team, user = await _allowed(session, by, membership)
+    await require_sight(session, by, user, team)
     added = insert(UserTeam).values(team_id=team.id, user_id=user.id).on_conflict_do_nothing()
     if (await session.execute(added.returning(UserTeam.user_id))).first():
-        await _record_member(session, actor, "team.member_added", membership)
+        await _record_member(session, by.actor, "team.member_added", membership)
     return team, user
 
 
-async def remove_member(session: WriteSession, actor: Actor, grants: Grants, membership: Membership) -> None:
+async def remove_member(session: WriteSession, by: Administrator, membership: Membership) -> None:
     """Takes a person out of a team; for who sees everything it is no matter whether either exists.
 
     Raises:
         Forbidden: the caller may not, or the person may do more than they.
         NotFound: the caller, who does not see everything, sees no such team or person.
     """
-    if actor.scope is not Scope.ALL:
-        await _allowed(session, actor, grants, membership)
+    if by.actor.scope is not Scope.ALL:
+        await _allowed(session, by, membership)
     gone = delete(UserTeam).where(
         UserTeam.team_id == membership.team_id, UserTeam.user_id == membership.user_id
     )
     if (await session.execute(gone.returning(UserTeam.user_id))).first():
-        await _record_member(session, actor, "team.member_removed", membership)
+        await _record_member(session, by.actor, "team.member_removed", membership)
 
 
-async def _allowed(
-    session: WriteSession, actor: Actor, grants: Grants, membership: Membership
-) -> tuple[Team, User]:
+async def require_sight(session: WriteSession, by: Administrator, user: User, team: Team) -> None:
+    """What a person sees by a team, whoever puts them into it must see too. Raises `BeyondOwnReach`."""
+    grants = await queries.grants_of_user(session, user.id)
+    groupes = await team_queries.groupes_of(session, team.id)
+    require_no_further(by.reach, Reach(grants.by_groupe(), groupes, None))
+
+
+async def _allowed(session: WriteSession, by: Administrator, membership: Membership) -> tuple[Team, User]:
+    actor = by.actor
     if actor.scope is Scope.SELF:
         raise Forbidden
     team = _existing(await team_queries.team(session, actor, membership.team_id), membership.team_id)
@@ -141,7 +145,7 @@ async def _allowed(
     if user is None:
         raise NotFound.of("User", membership.user_id)
     if actor.scope is not Scope.ALL:
-        require_not_above(grants, await team_queries.grants_held(session, user.id))
+        require_not_above(by.grants, await queries.grants_of_user(session, user.id))
     return team, user
 
 
@@ -165,7 +169,7 @@ async def sync(session: WriteSession, actor: Actor, groups: Listed[CrmGroup]) ->
 
     Raises `Forbidden` when the caller does not see everything.
     """
-    require_everything(actor)
+    require_everywhere(actor)
     await one_at_a_time(session)
     team_ids = await told(session, groups.items)
     added = await _join(session, await _told_members(session, groups.items, team_ids))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 INT64_MAX = 2**63 - 1
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 CAPACITY_ERRORS = frozenset({"53300", "53400", "57P03"})
 """PostgreSQL's way to say that it is full or starting: the caller may try again."""
 
@@ -69,9 +70,12 @@ WireScore = Annotated[Decimal, PlainSerializer(decimal_text, return_type=str)]
 
 
 def no_nul(value: Any) -> Any:
-    """PostgreSQL text cannot hold NUL; refusing it names the field instead of failing later."""
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("must not contain NUL characters")
+    """Text that UTF-8 and PostgreSQL can hold; refusing the rest names the field instead of failing later."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("must not contain NUL characters")
+        if _SURROGATE.search(value):
+            raise ValueError("must not contain halves of characters")
     return value
 
 
@@ -156,7 +160,8 @@ def _answer(error: ConformeError) -> JSONResponse:
     )
 
 
-async def _known(request: Request, error: Exception) -> JSONResponse:
+async def answer_known(request: Request, error: Exception) -> JSONResponse:
+    """Answers an error of ours with its status and code."""
     assert isinstance(error, ConformeError)  # noqa: S101 -- the handler is registered for this class alone
     level = "error" if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "info"
     getattr(log, level)("request refused", path=request.url.path, status=int(error.status), code=error.code)
@@ -195,7 +200,7 @@ async def unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(ConformeError, _known)
+    app.add_exception_handler(ConformeError, answer_known)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(DBAPIError, _database_trouble)
     app.add_exception_handler(PoolTimeout, _database_trouble)
