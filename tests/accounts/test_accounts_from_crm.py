@@ -89,8 +89,10 @@ async def _state(database: Database) -> list[Any]:
     async with database.read() as session:
         counted = [
             await session.scalar(select(func.count()).select_from(table))
-            for table in (User, UserRole, Team, UserTeam, InviteToken, AuditLogRow)
+            for table in (User, UserRole, Team, UserTeam, InviteToken)
         ]
+        changes = select(func.count()).where(AuditLogRow.action != "authorisation.refused")
+        counted.append(await session.scalar(changes))
         people = (
             await session.execute(select(User.id, User.email, User.crm_user_id).order_by(User.id))
         ).all()
@@ -115,7 +117,7 @@ async def _roles(database: Database, user_id: int) -> set[str]:
 
 
 async def manager(room: Room, grants: Grants = EVERYTHING) -> SignedIn:
-    return await signed_in(room.database, SETTINGS, grants, groupes=["EQUIPE R1"])
+    return await signed_in(room.database, SETTINGS, grants, groupes=["EQUIPE R2", "52"])
 
 
 async def test_somebody_new_is_invited_into_their_team_as_a_viewer(room: Room) -> None:
@@ -223,8 +225,9 @@ async def test_an_invitation_supersedes_those_before(room: Room) -> None:
     first, second = await welcomed(room), await welcomed(room)
     assert first["user"]["id"] == second["user"]["id"]
     async with room.database.read() as session:
-        rows = (await session.execute(select(InviteToken.token_hash, InviteToken.used_at))).all()
-    assert {row.token_hash: row.used_at is None for row in rows} == {
+        live = InviteToken.expires_at > func.clock_timestamp()
+        rows = (await session.execute(select(InviteToken.token_hash, live.label("live")))).all()
+    assert {row.token_hash: row.live for row in rows} == {
         token_hash(first["invite_token"]): False,
         token_hash(second["invite_token"]): True,
     }
@@ -240,7 +243,11 @@ async def test_two_at_once_end_in_one_account(room: Room) -> None:
     assert len({answer["user"]["id"] for answer in answers}) == 1
     async with room.database.read() as session:
         assert await session.scalar(select(func.count()).select_from(User)) == 1
-        live = select(func.count()).select_from(InviteToken).where(InviteToken.used_at.is_(None))
+        live = (
+            select(func.count())
+            .select_from(InviteToken)
+            .where(InviteToken.expires_at > func.clock_timestamp())
+        )
         assert await session.scalar(live) == 1
 
 
@@ -292,6 +299,13 @@ async def test_attack_granting_roles_one_does_not_hold(room: Room) -> None:
     assert (await welcomed(room, person.headers))["user"]["roles"] == ["viewer"]
     poorer = await manager(room, Grants.of([Grant("admin.users", Scope.ALL, Scope.ALL)]))
     await refused(room, 403, poorer.headers, crm_user_id="212")
+
+
+async def test_attack_being_invited_to_see_another_team_s_fiches(room: Room) -> None:
+    held = Grants.of([Grant("admin.users", Scope.ALL, Scope.ALL), Grant("fiches", Scope.GROUP)])
+    stranger = await signed_in(room.database, SETTINGS, held, groupes=["AILLEURS"])
+    error = await refused(room, 403, stranger.headers)
+    assert error == "You cannot give sight of what you do not see"
 
 
 async def test_attack_changing_an_account_above_one_s_own(room: Room) -> None:

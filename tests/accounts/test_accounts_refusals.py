@@ -48,6 +48,8 @@ async def test_every_route_that_asks_for_a_permission_records_its_refusal(
     refused: list[str] = []
     for path, methods in document["paths"].items():
         for method in methods:
+            if path.startswith("/api/auth"):  # asks for no permission, and signs people out
+                continue
             filled = path.replace("{", "").replace("}", "")
             answer = await api.request(method, filled, headers=person.headers)
             if answer.status_code == 403:

@@ -486,3 +486,19 @@ async def test_only_who_manages_people_manages_teams(
         assert (answer.status_code, answer.json()["error"]) == (403, "Missing permission"), path
         stranger = await api.request(method, f"/api/admin/{path}", json=body, headers={"Authorization": ""})
         assert stranger.status_code == 401
+
+
+async def test_attack_giving_oneself_sight_by_the_right_to_place_everybody(
+    api: httpx2.AsyncClient, database: Database
+) -> None:
+    """Placing people is no right to see: who sees one groupe's fiches cannot put themselves into another's team."""
+    held = Grants.of([Grant("admin.users", Scope.ALL, Scope.ALL), Grant("fiches", Scope.GROUP, Scope.GROUP)])
+    insider = await signed_in(database, SETTINGS, held, groupes=["EQUIPE R1"])
+    made = await api.post("/api/admin/teams", json={"crm_group_id": "52", "name": "EQUIPE R2"})
+    url = f"/api/admin/teams/{made.json()['data']['team']['id']}/members"
+    answer = await api.post(url, json={"user_id": str(insider.id)}, headers=insider.headers)
+    assert (answer.status_code, answer.json()["error"]) == (
+        403,
+        "You cannot give sight of what you do not see",
+    )
+    assert (await api.post(url, json={"user_id": str(insider.id)})).status_code == 200

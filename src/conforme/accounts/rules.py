@@ -65,6 +65,10 @@ class BeyondOwnReach(Forbidden):
     """You cannot take over an account that sees what you do not"""
 
 
+class BeyondOwnSight(Forbidden):
+    """You cannot give sight of what you do not see"""
+
+
 class OwnAccount(Forbidden):
     """You cannot change your own roles or status, nor delete yourself"""
 
@@ -104,6 +108,16 @@ def require_no_further(caller: Reach, target: Reach) -> None:
     """
     if not caller.contains(target):
         raise BeyondOwnReach
+
+
+def require_seen(caller: Reach, given: Reach) -> None:
+    """Whoever puts somebody into a team gives them sight of its fiches: only of what they see themselves.
+
+    Raises:
+        BeyondOwnSight: some of it the caller does not see.
+    """
+    if not caller.contains(given):
+        raise BeyondOwnSight
 
 
 def require_everywhere(actor: Actor) -> None:

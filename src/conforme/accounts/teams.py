@@ -20,8 +20,8 @@ from conforme.accounts.rules import (
     Administrator,
     Reach,
     require_everywhere,
-    require_no_further,
     require_not_above,
+    require_seen,
 )
 from conforme.crm.directory import Listed
 from conforme.crm.directory_schemas import CrmGroup
@@ -130,10 +130,10 @@ async def remove_member(session: WriteSession, by: Administrator, membership: Me
 
 
 async def require_sight(session: WriteSession, by: Administrator, user: User, team: Team) -> None:
-    """What a person sees by a team, whoever puts them into it must see too. Raises `BeyondOwnReach`."""
+    """What a person sees by a team, whoever puts them into it must see too. Raises `BeyondOwnSight`."""
     grants = await queries.grants_of_user(session, user.id)
     groupes = await team_queries.groupes_of(session, team.id)
-    require_no_further(by.reach, Reach(grants.by_groupe(), groupes, None))
+    require_seen(by.reach, Reach(grants.by_groupe(), groupes, None))
 
 
 async def _allowed(session: WriteSession, by: Administrator, membership: Membership) -> tuple[Team, User]:
