@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import defer, selectinload
 
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision, AuditStep
 from conforme.foundation.database import ReadSession, WriteSession
@@ -81,13 +82,22 @@ async def newest_active(session: Session) -> Named | None:
     return Named(*row) if row else None
 
 
+# A revision is read without its content, which is large and, mostly, known by its digest.
+_REVISION = select(AuditConfigRevision).options(defer(AuditConfigRevision.content, raiseload=True))
+
+
 async def latest_revision(session: Session, config_id: int) -> AuditConfigRevision | None:
-    query = select(AuditConfigRevision).where(AuditConfigRevision.audit_config_id == config_id)
+    query = _REVISION.where(AuditConfigRevision.audit_config_id == config_id)
     return await session.scalar(query.order_by(AuditConfigRevision.number.desc()).limit(1))
 
 
 async def revision(session: Session, revision_id: int) -> AuditConfigRevision | None:
-    return await session.scalar(select(AuditConfigRevision).where(AuditConfigRevision.id == revision_id))
+    return await session.scalar(_REVISION.where(AuditConfigRevision.id == revision_id))
+
+
+async def revision_content(session: Session, revision_id: int) -> dict[str, Any]:
+    query = select(AuditConfigRevision.content).where(AuditConfigRevision.id == revision_id)
+    return (await session.scalars(query)).one()
 
 
 _NEWEST_FIRST = (AuditConfig.created_at.desc(), AuditConfig.id.desc())

@@ -48,12 +48,14 @@ async def revision(session: ReadSession | WriteSession, revision_id: int) -> Rev
     row = await queries.revision(session, revision_id)
     if row is None:
         raise NotFound.of("Audit config revision", revision_id)
-    return _revision(row)
+    return await _revision(session, row)
 
 
 async def _latest_saying(session: WriteSession, config_id: int, rules: Rules) -> Revision | None:
     latest = await queries.latest_revision(session, config_id)
-    return _revision(latest) if latest is not None and latest.sha256 == rules.sha256() else None
+    if latest is None or latest.sha256 != rules.sha256():
+        return None
+    return await _revision(session, latest)
 
 
 async def _publish(session: WriteSession, config_id: int, created_by: str | None) -> Revision:
@@ -62,7 +64,7 @@ async def _publish(session: WriteSession, config_id: int, created_by: str | None
     rules = await require_runnable(session, config_id)
     latest = await queries.latest_revision(session, config_id)
     if latest is not None and latest.sha256 == rules.sha256():
-        return _revision(latest)
+        return await _revision(session, latest)
     row = AuditConfigRevision(
         audit_config_id=config_id,
         number=latest.number + 1 if latest else 1,
@@ -72,20 +74,21 @@ async def _publish(session: WriteSession, config_id: int, created_by: str | None
     )
     session.add(row)
     await session.flush()
-    return _revision(row)
+    return await _revision(session, row)
 
 
-def _revision(row: AuditConfigRevision) -> Revision:
-    return Revision(row.id, row.audit_config_id, row.number, _rules(row))
+async def _revision(session: ReadSession | WriteSession, row: AuditConfigRevision) -> Revision:
+    return Revision(row.id, row.audit_config_id, row.number, await _rules(session, row))
 
 
 _read: OrderedDict[str, Rules] = OrderedDict()
 
 
-def _rules(row: AuditConfigRevision) -> Rules:
+async def _rules(session: ReadSession | WriteSession, row: AuditConfigRevision) -> Rules:
     """The rules of a revision; the last few are remembered by their digest, whatever revision holds them."""
-    if row.sha256 not in _read:
-        _read[row.sha256] = Rules.model_validate(row.content)
-        while len(_read) > KEPT_RULES:
-            _read.popitem(last=False)
-    return _read[row.sha256]
+    if (known := _read.get(row.sha256)) is not None:
+        return known
+    rules = _read[row.sha256] = Rules.model_validate(await queries.revision_content(session, row.id))
+    while len(_read) > KEPT_RULES:
+        _read.popitem(last=False)
+    return rules

@@ -13,7 +13,7 @@ from conforme.audits import queries, telling
 from conforme.audits.errors import AuditFailed
 from conforme.audits.models import OPEN, AuditRow, StepResultRow
 from conforme.audits.scoring import AuditScore, PointMark, StepOutcome, score_audit
-from conforme.audits.stages import open_audit
+from conforme.audits.stages import require_open
 from conforme.audits.verdicts import Niveau, Statut
 from conforme.fiches.models import FicheCache
 from conforme.foundation import events, ledger
@@ -35,7 +35,7 @@ async def finish(resources: Resources, audit_id: int) -> dict[str, Any]:
         known = await queries.locked(session, audit_id)
         if known is not None and known.status == "completed":  # by this very stage, before a crash
             return {"status": "completed", "niveau": known.niveau}
-        audit = await open_audit(session, audit_id)
+        audit = require_open(known)
         pinned = await revision(session, audit.config_revision_id)
         steps = await queries.steps_of(session, audit_id)
         score = await score_of(session, audit_id, pinned.rules)

@@ -48,7 +48,10 @@ async def begin(resources: Resources, audit_id: int) -> dict[str, Any]:
 
 async def open_audit(session: WriteSession, audit_id: int) -> AuditRow:
     """The audit, held; one that has ended meanwhile (reaped, deleted) is not worked on."""
-    audit = await queries.locked(session, audit_id)
+    return require_open(await queries.locked(session, audit_id))
+
+
+def require_open(audit: AuditRow | None) -> AuditRow:
     if audit is None or audit.status not in OPEN:
         raise AuditFailed("The audit is no longer open", phase="cancelled")
     return audit
