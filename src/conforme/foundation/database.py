@@ -4,7 +4,7 @@ Two session types: a function that takes a `ReadSession` cannot be handed a writ
 round. Nobody but the edge commits: `Database.write` does, once, when its block ends well.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NewType
@@ -15,6 +15,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ReadSession = NewType("ReadSession", AsyncSession)
 WriteSession = NewType("WriteSession", AsyncSession)
+
+WRITTEN = "tables written"
+"""Where a session keeps the names of the tables that `rows.write_rows` wrote to."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -60,8 +63,11 @@ def async_url(url: str) -> str:
 class Database:
     """The application's engine and its two kinds of session."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, notify: bool = True) -> None:
+        """Without `notify`, events are written without PostgreSQL's NOTIFY: somebody else tells of them."""
         self.url = async_url(url)
+        self.on_commit: Callable[[frozenset[str]], None] | None = None
+        """Told the tables that `rows.write_rows` wrote to, after each commit."""
         self.engine: AsyncEngine = create_async_engine(
             self.url,
             pool_size=pool_size,
@@ -69,6 +75,7 @@ class Database:
             pool_use_lifo=True,
             pool_pre_ping=True,
             pool_timeout=30,
+            connect_args={} if notify else {"options": "-c conforme.notify=off"},
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
@@ -85,6 +92,8 @@ class Database:
         async with self._sessions() as session:
             yield WriteSession(session)
             await session.commit()
+            if self.on_commit is not None:
+                self.on_commit(frozenset(session.info.get(WRITTEN, ())))
 
     async def dispose(self) -> None:
         await self.engine.dispose()
