@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator
 import httpx2
 import psycopg
 import pytest
-from conftest import RedisServer
 from pydantic import SecretStr, ValidationError
+from realtime_room import RedisServer, until
 
 from conforme.app import Role
 from conforme.foundation import events
 from conforme.foundation.database import Database
 from conforme.process import Served, http_server
-from conforme.realtime.fanout import STREAM_LENGTH, Fanout
+from conforme.realtime.fanout import STREAM, STREAM_LENGTH, Fanout
 from conforme.realtime.hub import Hub
 from conforme.settings import Settings
 
@@ -139,13 +139,15 @@ async def test_the_stream_does_not_grow_without_end(
     woken = asyncio.Event()
     async with Redis.from_url(redis.url) as client, fanout.listening(woken.set):
         for _ in range(2 * STREAM_LENGTH):
-            await client.xadd("conforme:events", {"grown": "1"})
+            await client.xadd(STREAM, {"grown": "1"})
         woken.clear()
         await write(replica_database)
         await asyncio.wait_for(woken.wait(), PATIENCE)
-        async with asyncio.timeout(PATIENCE):
-            while await client.xlen("conforme:events") >= 2 * STREAM_LENGTH:
-                await asyncio.sleep(0.01)
+
+        async def trimmed() -> bool:
+            return await client.xlen(STREAM) < 2 * STREAM_LENGTH
+
+        await until(trimmed)
 
 
 @pytest.mark.parametrize("told_by", ["redis"], indirect=True)
