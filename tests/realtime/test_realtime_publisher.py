@@ -236,6 +236,7 @@ async def test_one_publishes_and_another_takes_over_when_it_dies(
             found = await connection.execute(
                 "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted"
                 " and classid = 266013011"
+                " and database = (select oid from pg_database where datname = current_database())"
             )
             assert len(await found.fetchall()) == 1
         await tell(database, 2)

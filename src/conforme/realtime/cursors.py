@@ -9,22 +9,25 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import psycopg
+from psycopg import sql
 
 from conforme.foundation.errors import ConformeError
+from conforme.realtime.models import RealtimeCursor
 
 KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 LOCK_KEY = 266_013_011
 """First of the two numbers of the advisory lock; the second is the hash of the cursor's name."""
 
-_LOCK = "select pg_try_advisory_lock(%s, hashtext(%s))"
-_OPEN = """
-insert into realtime_cursors (name, last_event_id) select %s, coalesce(max(id), 0) from events
-on conflict (name) do nothing
-"""
-_READ = "select last_event_id from realtime_cursors where name = %s"
-_ADVANCE = """
-update realtime_cursors set last_event_id = %s, updated_at = now() where name = %s and last_event_id = %s
-"""
+TABLE = sql.Identifier(RealtimeCursor.__tablename__)
+
+_LOCK = sql.SQL("select pg_try_advisory_lock(%s, hashtext(%s))")
+_OPEN = sql.SQL(
+    "insert into {} (name, last_event_id) select %s, coalesce(max(id), 0) from events on conflict (name) do nothing"
+).format(TABLE)
+_READ = sql.SQL("select last_event_id from {} where name = %s").format(TABLE)
+_ADVANCE = sql.SQL(
+    "update {} set last_event_id = %s, updated_at = now() where name = %s and last_event_id = %s"
+).format(TABLE)
 
 
 class CursorLost(ConformeError):
