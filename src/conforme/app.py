@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from enum import StrEnum
 from importlib.metadata import version
 
@@ -36,7 +36,10 @@ from conforme.foundation.llm import LazyModel, model_from
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import failure, install_error_handlers, iso, route_not_found
+from conforme.realtime.fanout import fanout_of
 from conforme.realtime.hub import Hub
+from conforme.realtime.publisher import publishing
+from conforme.realtime.pusher_routes import router as pusher
 from conforme.realtime.routes import router as realtime
 from conforme.recordings.fiche_calls import FicheCalls
 from conforme.recordings.routes import router as recordings
@@ -55,6 +58,7 @@ ROUTERS = (
     audit_configs,
     audits,
     realtime,
+    pusher,
 )
 TITLE = "Conforme API"
 SERVICE = "conforme"
@@ -77,7 +81,8 @@ def instance_of(settings: Settings) -> str:
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(Ports(FicheCalls(), transcription_status, audit_status))
-    database = Database(url, pool_size=settings.database_pool_size)
+    database = Database(url, pool_size=settings.database_pool_size, notify=settings.redis_url is None)
+    fanout = fanout_of(settings, database)
     outbound = Outbound(settings)
     durable = Durable(settings, database)
     resources = Resources(
@@ -91,10 +96,13 @@ async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncG
     try:
         if works and isinstance(resources.model, LazyModel):
             await asyncio.to_thread(resources.model.warm_up)
-        await durable.start(resources, works=works)
-        yield resources
+        async with fanout.announcing(database), publishing(resources, fanout) if works else nullcontext():
+            try:
+                await durable.start(resources, works=works)
+                yield resources
+            finally:
+                await durable.stop()
     finally:
-        await durable.stop()
         await outbound.aclose()
         await database.dispose()
 
@@ -106,7 +114,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with running(settings, url, role) as resources:
             app.state.resources = resources
-            app.state.hub = Hub(resources.database)
+            app.state.hub = Hub(resources.database, fanout_of(settings, resources.database))
             yield
             await app.state.hub.stop()
 

@@ -50,6 +50,11 @@ def _origin(text: str) -> str:
     return f"{scheme}://{host}" if port in {None, default} else f"{scheme}://{host}:{int(port)}"
 
 
+def _stripped(value: Any) -> Any:
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
+Word = Annotated[str | None, BeforeValidator(_stripped)]
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 Secret = Annotated[SecretStr | None, BeforeValidator(_unquoted_secret)]
 
@@ -146,6 +151,21 @@ class Settings(BaseSettings):
     stream_max_seconds: float = Field(default=600.0, gt=0)
     """A stream is closed after this long; the browser reconnects and replays from its last event."""
     stream_max_clients: int = Field(default=5000, ge=1)
+    redis_url: Secret = None
+    """Redis that wakes the replicas when the event log has grown; unset: PostgreSQL's NOTIFY does."""
+    pusher_app_id: Word = Field(default=None, pattern=r"^[A-Za-z0-9_\-]{1,64}$")
+    pusher_key: Word = Field(default=None, max_length=200)
+    next_public_pusher_key: Word = Field(default=None, max_length=200)
+    pusher_secret: Secret = None
+    pusher_cluster: Word = Field(default=None, pattern=r"^[a-z0-9\-]{1,40}$")
+    pusher_host: Word = None
+    """Address of a server that speaks Pusher's protocol; unset: Pusher's own in the cluster."""
+    pusher_max_payload_bytes: int = Field(default=9000, ge=1)
+    """Larger payloads are reduced; counts as at least 1000 and at most 10240, the provider's own limit."""
+    pusher_dry_run: bool = False
+    pusher_use_private_channels: bool = True
+    pusher_max_age_seconds: float = Field(default=300.0, gt=0)
+    """Older events are not published: whoever missed them has long asked again."""
 
     # CRM gateway
     fiche_api_base_url: str | None = None
@@ -222,6 +242,19 @@ class Settings(BaseSettings):
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """As browsers spell them: lower case, no default port. `*` would open a session to every page."""
         return tuple(dict.fromkeys(_origin(origin) for origin in value))
+
+    @field_validator("pusher_host")
+    @classmethod
+    def _host_or_url(cls, value: str | None) -> str | None:
+        return cls._plain_url(value if value is None or "://" in value else f"https://{value}")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        scheme = "" if value is None else urlsplit(value.get_secret_value()).scheme
+        if value is not None and scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
 
     @field_validator("jwt_access_secret", "jwt_access_secret_previous")
     @classmethod

@@ -1,4 +1,7 @@
-"""The hub delivers the settled prefix of the log: nothing missed, nothing twice, whatever the order of commits."""
+"""The hub delivers the settled prefix of the log: nothing missed, nothing twice, whatever the order of commits.
+
+Every test that writes is passed with both ways of waking (`replica_database`).
+"""
 
 import asyncio
 import random
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from conforme.foundation import events
 from conforme.foundation.database import Database
 from conforme.foundation.events import Event, audit_channel, fiche_channel, job_channel
+from conforme.realtime.fanout import Fanout
 from conforme.realtime.hub import QUEUE_LIMIT, Hub, SettledPrefix, Subscription
 
 CHANNEL = "private-fiche-1"
@@ -29,8 +33,8 @@ def nobody_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def hub(database: Database) -> AsyncGenerator[Hub]:
-    hub = Hub(database)
+async def hub(replica_database: Database, fanout: Fanout) -> AsyncGenerator[Hub]:
+    hub = Hub(replica_database, fanout)
     yield hub
     await hub.stop()
 
@@ -52,7 +56,7 @@ async def received(subscription: Subscription, count: int) -> list[int]:
 
 
 async def test_an_event_reaches_who_listens_on_its_channel_and_nobody_else(
-    database: Database, hub: Hub
+    replica_database: Database, hub: Hub
 ) -> None:
     async with (
         hub.subscribe(frozenset({CHANNEL})) as (mine, _),
@@ -61,47 +65,47 @@ async def test_an_event_reaches_who_listens_on_its_channel_and_nobody_else(
             _,
         ),
     ):
-        await write(database, 1)
-        await write(database, 2, "private-fiche-2")
+        await write(replica_database, 1)
+        await write(replica_database, 2, "private-fiche-2")
         assert await received(mine, 1) == [1]
         assert await received(other, 1) == [2]
         assert mine.queue.empty()
 
 
-async def test_an_event_that_is_rolled_back_is_never_told(database: Database, hub: Hub) -> None:
+async def test_an_event_that_is_rolled_back_is_never_told(replica_database: Database, hub: Hub) -> None:
     async with hub.subscribe(frozenset({CHANNEL})) as (subscription, _):
         with pytest.raises(RuntimeError):
-            await write_and_fail(database)
-        await write(database, 2)
+            await write_and_fail(replica_database)
+        await write(replica_database, 2)
         assert await received(subscription, 1) == [2]
 
 
 async def test_a_lower_id_that_commits_later_is_still_delivered_and_in_order(
-    database: Database, hub: Hub
+    replica_database: Database, hub: Hub
 ) -> None:
     async with hub.subscribe(frozenset({CHANNEL})) as (subscription, _):
-        async with database.write() as slow:
+        async with replica_database.write() as slow:
             await events.record(slow, "test.event", {"number": 1}, [CHANNEL])
-            await write(database, 2)
+            await write(replica_database, 2)
             assert subscription.queue.empty()
         assert await received(subscription, 2) == [1, 2]
 
 
-async def test_many_writers_side_by_side_lose_nothing(database: Database, hub: Hub) -> None:
+async def test_many_writers_side_by_side_lose_nothing(replica_database: Database, hub: Hub) -> None:
     async with hub.subscribe(frozenset({CHANNEL})) as (subscription, _):
-        await asyncio.gather(*(write(database, number) for number in range(60)))
+        await asyncio.gather(*(write(replica_database, number) for number in range(60)))
         assert sorted(await received(subscription, 60)) == list(range(60))
 
 
-async def test_ids_come_in_order_and_once(database: Database, hub: Hub) -> None:
+async def test_ids_come_in_order_and_once(replica_database: Database, hub: Hub) -> None:
     async with hub.subscribe(frozenset({CHANNEL})) as (subscription, _):
-        await asyncio.gather(*(write(database, number) for number in range(40)))
+        await asyncio.gather(*(write(replica_database, number) for number in range(40)))
         async with asyncio.timeout(PATIENCE):
             ids = [(await subscription.queue.get()).id for _ in range(40)]
         assert ids == sorted(set(ids))
 
 
-async def test_the_follower_rests_when_nobody_listens(database: Database, hub: Hub) -> None:
+async def test_the_follower_rests_when_nobody_listens(replica_database: Database, hub: Hub) -> None:
     async with hub.subscribe(frozenset({CHANNEL})):
         assert hub.clients == 1
     assert hub.clients == 0
@@ -110,10 +114,12 @@ async def test_the_follower_rests_when_nobody_listens(database: Database, hub: H
     assert not [task for task in asyncio.all_tasks() if "follow" in task.get_name()]
 
 
-async def test_a_listener_that_comes_while_the_follower_ends_is_served(database: Database, hub: Hub) -> None:
+async def test_a_listener_that_comes_while_the_follower_ends_is_served(
+    replica_database: Database, hub: Hub
+) -> None:
     for number in range(5):
         async with hub.subscribe(frozenset({CHANNEL})) as (subscription, _):
-            await write(database, number)
+            await write(replica_database, number)
             assert await received(subscription, 1) == [number]
 
 

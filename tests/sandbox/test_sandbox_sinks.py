@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import hmac
 import json
 import smtplib
 import time
@@ -9,10 +10,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from typing import Any
+from unittest.mock import ANY
 from urllib.parse import urlencode
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from conforme.sandbox.chassis import Service, in_thread
 from conforme.sandbox.pusher import PusherDesk, PusherKeys, signed
@@ -123,6 +127,52 @@ async def test_an_event_against_the_rules_is_refused(event: Any, status: int) ->
 async def test_a_batch_holds_ten_events() -> None:
     async with _pusher() as (_, _, client):
         assert (await _publish(client, {"batch": [_event()] * 11}, "batch_events")).status_code == 400
+
+
+def _said(text: str | bytes) -> tuple[str, Any]:
+    message = json.loads(text)
+    data = message["data"]
+    return message["event"], json.loads(data) if isinstance(data, str) else data
+
+
+async def test_a_client_subscribes_by_signature_and_hears_what_is_published() -> None:
+    async with _pusher() as (desk, service, client):
+        address = f"{service.url.replace('http', 'ws')}/app/{KEYS.key}?protocol=7"
+        async with connect(address, proxy=None) as socket:
+            event, data = _said(await socket.recv())
+            assert event == "pusher:connection_established"
+            line = f"{data['socket_id']}:private-audit-1".encode()
+            auth = f"{KEYS.key}:{hmac.new(KEYS.secret.encode(), line, 'sha256').hexdigest()}"
+            for given in (f"{KEYS.key}:forged", auth):
+                asked = {"channel": "private-audit-1", "auth": given}
+                await socket.send(json.dumps({"event": "pusher:subscribe", "data": asked}))
+            await socket.send(json.dumps({"event": "pusher:ping", "data": {}}))
+            assert [_said(await socket.recv())[0] for _ in range(3)] == [
+                "pusher:subscription_error",
+                "pusher_internal:subscription_succeeded",
+                "pusher:pong",
+            ]
+            await _publish(client, _event())
+            await _publish(client, _event(channels=["private-audit-2"]))
+            assert _said(await socket.recv()) == ("audit.started", {"audit_id": "1"})
+            await socket.send(
+                json.dumps({"event": "pusher:unsubscribe", "data": {"channel": "private-audit-1"}})
+            )
+            await _publish(client, _event())
+            await socket.send("waltz")
+            assert _said(await socket.recv())[1]["code"] == 4200
+        assert len(desk.events) == 3
+
+
+@pytest.mark.parametrize(("path", "code"), [("unknown?protocol=7", 4001), (f"{KEYS.key}?protocol=4", 4007)])
+async def test_a_client_of_another_application_or_protocol_is_sent_away(path: str, code: int) -> None:
+    async with (
+        PusherDesk().service() as service,
+        connect(f"{service.url.replace('http', 'ws')}/app/{path}", proxy=None) as socket,
+    ):
+        assert _said(await socket.recv()) == ("pusher:error", {"code": code, "message": ANY})
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
 
 
 # Webhooks

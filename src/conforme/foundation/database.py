@@ -6,7 +6,7 @@ every step of every audit, and needs no objects, there is a `Connection`: a tran
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NewType
@@ -30,6 +30,9 @@ Writer = WriteSession | Connection
 
 TRUSTED_SECONDS = 1.0
 """A connection that rested no longer than this is not asked whether it still answers."""
+
+WRITTEN = "tables written"
+"""Where a session keeps the names of the tables that `rows.write_rows` wrote to."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -75,14 +78,18 @@ def async_url(url: str) -> str:
 class Database:
     """The application's engine and its two kinds of session."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, notify: bool = True) -> None:
+        """Without `notify`, events are written without PostgreSQL's NOTIFY: somebody else tells of them."""
         self.url = async_url(url)
+        self.on_commit: Callable[[frozenset[str]], None] | None = None
+        """Told the tables that `rows.write_rows` wrote to, after each commit."""
         self.engine: AsyncEngine = create_async_engine(
             self.url,
             pool_size=pool_size,
             max_overflow=0,  # a connection for a moment costs more than waiting for one that is known to the server
             pool_use_lifo=True,
             pool_timeout=30,
+            connect_args={} if notify else {"options": "-c conforme.notify=off"},
         )
         _ask_rested_connections(self.engine.sync_engine)
         self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -101,18 +108,29 @@ class Database:
         async with self._sessions() as session:
             yield WriteSession(session)
             await session.commit()
+            self._tell_of_commit(session.info)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
         """One unit of work as `write` is one, for statements that know no objects."""
-        async with self.engine.begin() as connection:
-            yield Connection(connection)
+        async with self.engine.connect() as connection:
+            connection.info.pop(WRITTEN, None)
+            async with connection.begin():
+                yield Connection(connection)
+            self._tell_of_commit(connection.info)
 
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[Connection]:
         """Each statement is a transaction of its own: nothing to begin, nothing to commit."""
         async with self._alone.connect() as connection:
+            connection.info.pop(WRITTEN, None)
             yield Connection(connection)
+            self._tell_of_commit(connection.info)
+
+    def _tell_of_commit(self, info: dict[Any, Any]) -> None:
+        written = frozenset[str](info.pop(WRITTEN, ()))
+        if self.on_commit is not None:
+            self.on_commit(written)
 
     async def dispose(self) -> None:
         await self.engine.dispose()

@@ -19,7 +19,10 @@ from conforme.foundation.rows import Rows, write_rows
 
 NOTIFY_CHANNEL = "conforme_events"
 GLOBAL_CHANNEL = "private-global"
-_NOTIFY = f"select pg_notify('{NOTIFY_CHANNEL}', max(id)::text) from written"  # noqa: S608 -- a name of our own
+_NOTIFY = (
+    f"select pg_notify('{NOTIFY_CHANNEL}', max(id)::text) from written"  # noqa: S608 -- a name of our own
+    " having current_setting('conforme.notify', true) is distinct from 'off'"
+)
 _OUTSIDE_CHANNEL = re.compile(r"[^A-Za-z0-9_\-=@,.;]")
 MAX_CHANNEL_ID = 180
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from conforme.foundation.database import Base, Writer
+from conforme.foundation.database import WRITTEN, Base, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ async def write_rows(session: Writer, *parts: Rows) -> None:
     filled = [part for part in parts if part.values]
     if filled:
         shapes = tuple(_Shape.of(part) for part in filled)
+        session.info.setdefault(WRITTEN, set()).update(shape.table for shape in shapes)
         await session.execute(_statement(shapes), {each.table.__tablename__: each.values for each in filled})
 
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 import psycopg
 import structlog
-from psycopg import sql
 from sqlalchemy.exc import SQLAlchemyError
 
 from conforme.foundation import events
 from conforme.foundation.database import Database
 from conforme.foundation.events import Event
+from conforme.realtime.fanout import Ear, Fanout
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,6 @@ GATHER_SECONDS = 0.01
 TAIL_BATCH = 500
 QUEUE_LIMIT = 2000
 RECONNECT_SECONDS = 1.0
-LISTEN = sql.SQL("listen {}").format(sql.Identifier(events.NOTIFY_CHANNEL))
 
 
 @dataclass(eq=False)
@@ -80,11 +79,20 @@ class SettledPrefix:
         return xmin >= self._gap_xmax
 
 
+async def settled_page(database: Database, prefix: SettledPrefix) -> tuple[list[Event], bool]:
+    """The next events that are settled by now, and whether any are in the log behind the prefix."""
+    async with database.read() as session:
+        seen = await events.horizon(session)
+        pending = await events.after(session, prefix.settled, limit=TAIL_BATCH)
+    return prefix.admit(pending, seen.xmin, seen.xmax), bool(pending)
+
+
 class Hub:
     """One follower per process, running only while somebody listens."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, fanout: Fanout) -> None:
         self._database = database
+        self._fanout = fanout
         self._by_channel: dict[str, set[Subscription]] = {}
         self._count = 0
         self._follower: asyncio.Task[None] | None = None
@@ -152,36 +160,23 @@ class Hub:
         prefix: SettledPrefix | None = None
         while not self._stopping:
             try:
-                async with await self._listen() as connection:
+                async with self._fanout.listening(self._wake.set) as ear:
                     prefix = prefix or await self._settled_start()
                     self._prefix = prefix
                     self._ready.set()
-                    await self._listen_on(connection, prefix)
+                    await self._listen_with(ear, prefix)
             except (psycopg.Error, SQLAlchemyError, OSError) as error:
                 log.warning("event log connection lost", error=type(error).__name__)
                 await self._rest(RECONNECT_SECONDS)
         self._prefix = None
 
-    async def _listen(self) -> psycopg.AsyncConnection:
-        url = self._database.url.replace("postgresql+psycopg://", "postgresql://")
-        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
-        await connection.execute(LISTEN)
-        return connection
-
-    async def _listen_on(self, connection: psycopg.AsyncConnection, prefix: SettledPrefix) -> None:
-        """Reads the log whenever the connection has something to say, and at the latest after the poll."""
-        loop = asyncio.get_running_loop()
+    async def _listen_with(self, ear: Ear, prefix: SettledPrefix) -> None:
+        """Reads the log whenever there is said to be something new, and at the latest after the poll."""
         while not self._stopping:
             self._wake.clear()
-            async for _ in connection.notifies(timeout=0):
-                pass
-            # Only now: the driver watches the socket too while it reads, and leaves it unwatched behind it.
-            loop.add_reader(connection.fileno(), self._wake.set)
-            try:
+            async with ear.attentive():
                 await self._drain(prefix)
                 await self._rest(POLL_SECONDS)
-            finally:
-                loop.remove_reader(connection.fileno())
             await asyncio.sleep(GATHER_SECONDS)
 
     async def _rest(self, seconds: float) -> None:
@@ -203,10 +198,7 @@ class Hub:
     async def _drain(self, prefix: SettledPrefix) -> None:
         """Delivers what is settled, and waits out the gaps."""
         while not self._stopping:
-            async with self._database.read() as session:
-                seen = await events.horizon(session)
-                pending = await events.after(session, prefix.settled, limit=TAIL_BATCH)
-            admitted = prefix.admit(pending, seen.xmin, seen.xmax)
+            admitted, pending = await settled_page(self._database, prefix)
             for event in admitted:
                 for subscription in self._listeners(event):
                     subscription.offer(event)

@@ -156,6 +156,9 @@ class Service:
     # ASGI
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+            return
         if scope["path"].startswith(f"{CONTROL_PREFIX}/") and _match(self._control.routes, scope):
             await self._control(scope, receive, send)
             return

@@ -2,6 +2,7 @@
 
 `POST /apps/{id}/events` and `/batch_events`, signed with HMAC-SHA256 over method, path and sorted query
 (spec/realtime §1.3); a bad signature is 401, an event too large 413, anything else against the rules 400.
+Clients subscribe over the WebSocket of `sandbox.pusher_sockets`.
 """
 
 import hashlib
@@ -16,9 +17,10 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from conforme.sandbox.chassis import Service, exchange_of
+from conforme.sandbox.pusher_sockets import Sockets
 from conforme.sandbox.weather import FaultPlan, Latency
 
 LONGEST_DATA_BYTES = 10_240
@@ -56,6 +58,7 @@ class PusherDesk:
     def __init__(self, keys: PusherKeys | None = None) -> None:
         self.keys = keys or PusherKeys()
         self.events: list[PublishedEvent] = []
+        self.sockets = Sockets(self.keys.key, self.keys.secret)
 
     def service(
         self, *, seed: int = 0, faults: FaultPlan | None = None, latency: Latency | None = None
@@ -63,6 +66,7 @@ class PusherDesk:
         routes = [
             Route("/apps/{app_id}/events", self._events, methods=["POST"]),
             Route("/apps/{app_id}/batch_events", self._batch, methods=["POST"]),
+            WebSocketRoute("/app/{key}", self.sockets.serve),
         ]
         return Service(
             "pusher", Starlette(routes=routes), seed=seed, faults=faults, latency=latency, report=self.report
@@ -84,8 +88,13 @@ class PusherDesk:
             events = _events(listed(_object(body)))
         except _Refused as refused:
             return Response(f"{refused}\n", status_code=refused.status)
-        exchange_of(request).on_answered.append(lambda: self.events.extend(events))
+        exchange_of(request).on_answered.append(lambda: self._accept(events))
         return JSONResponse({})
+
+    def _accept(self, events: list[PublishedEvent]) -> None:
+        self.events.extend(events)
+        for event in events:
+            self.sockets.deliver(event.name, event.channels, event.data)
 
     def _authenticate(self, request: Request, body: bytes) -> None:
         query = dict(request.query_params)

@@ -133,7 +133,7 @@ class Sandbox:
             "PUSHER_KEY": pusher.key,
             "PUSHER_SECRET": pusher.secret,
             "PUSHER_CLUSTER": "sandbox",
-            "PUSHER_BASE_URL": self.pusher.url,
+            "PUSHER_HOST": self.pusher.url,
         }
 
     def addresses(self) -> dict[str, str]:
