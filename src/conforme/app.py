@@ -36,6 +36,7 @@ from conforme.recordings.routes import router as recordings
 from conforme.settings import Settings
 from conforme.transcriptions.routes import router as transcriptions
 from conforme.transcriptions.status import transcription_status
+from conforme.webhooks.routes import router as webhooks
 
 TITLE = "Conforme API"
 SERVICE = "conforme"
@@ -102,7 +103,7 @@ def build(settings: Settings, url: str, role: Role = Role.ALL) -> FastAPI:
         telemetry={"tracing": False, "metrics": False},
         servers=[{"url": "/"}, {"url": settings.api_base_url}],
     )
-    for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime):
+    for router in (fiches, recordings, transcriptions, audit_configs, audits, realtime, webhooks):
         app.include_router(router)
     _add_health(app, settings)
     mount_docs(app)
