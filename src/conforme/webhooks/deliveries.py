@@ -17,12 +17,11 @@ from sqlalchemy import func, insert, select, text, update
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.errors import Conflict, NotFound
 from conforme.foundation.rows import Rows, write_rows
-from conforme.foundation.urls import parse_url
 from conforme.webhooks.body import PAYLOAD_COLUMNS, Message, columns_of, payload_of, rows_of
 from conforme.webhooks.ids import new_id
 from conforme.webhooks.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint, WebhookPartialFiche
 from conforme.webhooks.schedule import attempts_of_a_round, wait_seconds
-from conforme.webhooks.sending import Outcome, Parcel
+from conforme.webhooks.sending import Outcome, Parcel, origin_of
 
 log = structlog.get_logger(__name__)
 
@@ -116,8 +115,9 @@ async def next_turn(
 def _turn(delivery: WebhookDelivery, at: datetime, delay: float = 0.0) -> Turn:
     delivery.turn += 1
     delivery.next_retry_at = at + timedelta(seconds=delay)
-    origin = parse_url(delivery.url, "webhookUrl").origin
-    return Turn(delivery_id=delivery.id, turn=delivery.turn, origin=origin, delay_seconds=delay)
+    return Turn(
+        delivery_id=delivery.id, turn=delivery.turn, origin=origin_of(delivery.url), delay_seconds=delay
+    )
 
 
 async def due(session: ReadSession, turn: Turn, at: datetime) -> Parcel | None:

@@ -16,6 +16,7 @@ from conforme.foundation.outbound import (
     UnsafeUrl,
     retry_after_seconds,
 )
+from conforme.foundation.urls import parse_url
 from conforme.webhooks.body import Message, body_of
 from conforme.webhooks.signing import Envelope, headers_of
 
@@ -101,6 +102,14 @@ def _outcome(answer: Answer, at: datetime, milliseconds: int, ended: datetime) -
 def excerpt_of(body: bytes) -> str:
     """The beginning of an answer as text that can be stored."""
     return body.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")[:MAX_EXCERPT]
+
+
+def origin_of(url: str) -> str:
+    """`scheme://host:port`, empty for a URL that was let in by rules that hold no longer."""
+    try:
+        return parse_url(url, WEBHOOK_URL.subject).origin
+    except UnsafeUrl:
+        return ""
 
 
 def _since(began: float) -> int:

@@ -81,7 +81,7 @@ async def dispatch(session: WriteSession, durable: Durable, turn: Turn | None) -
             deliver,
             turn,
             id=job_id_of(turn.delivery_id, turn.turn),
-            key=turn.origin,
+            key=turn.origin or "nowhere",
             delay_seconds=turn.delay_seconds,
         )
 
