@@ -1,7 +1,10 @@
 """Headers and signatures, checked by verifiers that do not share our code."""
 
+import re
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -97,3 +100,14 @@ def test_any_wait_is_one_of_the_schedule_or_what_the_receiver_asks(
     wait = wait_seconds(waits, left, asked)
     assert wait >= (asked or 0)
     assert wait in {*waits, asked, 0.0}
+
+
+def test_the_verifier_of_the_documentation_accepts_what_is_sent_and_nothing_else() -> None:
+    page = Path(__file__).parents[2] / "docs" / "webhooks.md"
+    [code] = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    shown: dict[str, Any] = {}
+    exec(code, shown)  # noqa: S102 -- our own page
+    headers = headers_of(envelope(), BODY, [SECRET])
+    assert shown["is_genuine"](SECRET, headers, BODY)
+    assert not shown["is_genuine"](SECRET, headers, BODY + b" ")
+    assert not shown["is_genuine"]("another", headers, BODY)
