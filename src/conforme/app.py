@@ -46,6 +46,7 @@ from conforme.recordings.routes import router as recordings
 from conforme.settings import Settings
 from conforme.transcriptions.routes import router as transcriptions
 from conforme.transcriptions.status import transcription_status
+from conforme.webhooks.routes import router as webhooks
 
 ROUTERS = (
     auth,
@@ -59,6 +60,7 @@ ROUTERS = (
     audits,
     realtime,
     pusher,
+    webhooks,
 )
 TITLE = "Conforme API"
 SERVICE = "conforme"

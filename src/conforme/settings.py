@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 MAX_RECORDINGS_PER_FICHE = 50
 """A fiche with more recordings is not transcribed nor audited (spec/fiches §4)."""
 MIN_KEY_BYTES = 32
+MAX_WEBHOOK_WAITS = 30
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?",
     re.ASCII,
@@ -146,6 +147,18 @@ class Settings(BaseSettings):
     audio_max_bytes: int = Field(default=500 * 1024 * 1024, ge=1024)
     """Largest recording that is downloaded."""
 
+    # Webhooks
+    webhook_retry_seconds: str = "2,4,60,300,1800,3600,7200,14400"
+    """Waits between the attempts of a delivery; after the attempt behind the last one it is given up."""
+    webhook_timeout_seconds: float = Field(default=10.0, gt=0, le=120)
+    webhook_secret_overlap_seconds: int = Field(default=86_400, ge=0, le=2_592_000)
+    """How long deliveries are signed with the old secret, too, after a new one was set."""
+    webhook_concurrency: int = Field(default=20, ge=1, le=500)
+    """Attempts at once, all replicas together."""
+    webhook_per_host_concurrency: int = Field(default=4, ge=1, le=500)
+    """Attempts at once at one origin."""
+    webhook_retention_days: int = Field(default=30, ge=1)
+
     # Realtime
     stream_heartbeat_seconds: float = Field(default=15.0, gt=0, le=120)
     stream_max_seconds: float = Field(default=600.0, gt=0)
@@ -263,6 +276,23 @@ class Settings(BaseSettings):
         if value is not None and len(value.get_secret_value().encode()) < MIN_KEY_BYTES:
             raise ValueError(f"must have at least {MIN_KEY_BYTES} bytes")
         return value
+
+    @field_validator("webhook_retry_seconds")
+    @classmethod
+    def _waits(cls, value: str) -> str:
+        try:
+            waits = [float(part) for part in value.split(",")]
+        except ValueError:
+            waits = []
+        if not 0 < len(waits) <= MAX_WEBHOOK_WAITS or not all(0 <= wait <= 86_400 for wait in waits):
+            raise ValueError(
+                f"must be 1 to {MAX_WEBHOOK_WAITS} waits of 0 to 86400 seconds, separated by commas"
+            )
+        return value
+
+    @property
+    def webhook_waits(self) -> tuple[float, ...]:
+        return tuple(float(part) for part in self.webhook_retry_seconds.split(","))
 
     @property
     def cookie_secure(self) -> bool:

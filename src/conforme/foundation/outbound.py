@@ -12,6 +12,7 @@ import asyncio
 import math
 import socket
 import ssl
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -83,16 +84,24 @@ class OutboundFailed(External):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a URL from outside is for: its name in messages, and which origins alone it may reach."""
+    """What a URL from outside is for: its name in messages, and what it may reach beside public addresses."""
 
     subject: str
+    trusted_origins: Callable[[Settings], Sequence[str]] = lambda _: ()
+    """Reached although they are not public."""
     only_origins: Callable[[Settings], Sequence[str]] = lambda _: ()
+    """When any is listed: the only ones, and trusted."""
     setting: str = ""
+    local_outside_production: bool = False
+    """Whether a developer's own machine may be reached where NODE_ENV is not `production`."""
 
 
-RECORDING_URL = Purpose("recording URL")
+RECORDING_URL = Purpose("recording URL", trusted_origins=lambda settings: settings.outbound_allowed_origins)
 WEBHOOK_URL = Purpose(
-    "webhookUrl", lambda settings: settings.webhook_allowed_origins, "WEBHOOK_ALLOWED_ORIGINS"
+    "webhookUrl",
+    only_origins=lambda settings: settings.webhook_allowed_origins,
+    setting="WEBHOOK_ALLOWED_ORIGINS",
+    local_outside_production=True,
 )
 
 
@@ -192,7 +201,8 @@ class Outbound:
         purpose: Purpose = WEBHOOK_URL,
     ) -> Answer:
         """Posts to a URL from outside; any status is an answer, a redirect too (it is not followed)."""
-        request = _Exchange("POST", headers, body, max_bytes=POST_ANSWER_MAX_BYTES, seconds=timeout)
+        # The answer's beginning is all that is read, however much of it is announced.
+        request = _Exchange("POST", headers, body, max_bytes=sys.maxsize, seconds=timeout)
         async with self._exchange(url, purpose, request) as response:
             received = await _head_of_body(response, purpose.subject)
             return Answer(response.status_code, dict(response.headers), received)
@@ -208,7 +218,9 @@ class Outbound:
             raise UnsafeUrl(
                 f"{purpose.subject} origin not allowed (set {purpose.setting}). Got {target.origin}"
             )
-        if only or target.origin in _origins(self._settings.outbound_allowed_origins):
+        if only or target.origin in _origins(purpose.trusted_origins(self._settings)):
+            return target, True
+        if purpose.local_outside_production and self._settings.node_env != "production" and _is_local(target):
             return target, True
         if target.address is None and _is_internal_name(target.host):
             raise UnsafeUrl(f"{purpose.subject} hostname not allowed")
@@ -269,17 +281,14 @@ class _Exchange:
 
     def request(self, target: Target, address: str, seconds: float) -> httpx2.Request:
         """The request to one address, with the name it was asked by in `Host` and in the TLS handshake."""
-        given = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        headers = httpx2.Headers({"user-agent": _USER_AGENT, "accept-encoding": "identity"})
+        headers.update(self.headers)
+        headers["host"] = target.authority
         waits = {"connect": min(seconds, CONNECT_SECONDS), "read": seconds, "write": seconds, "pool": seconds}
         return httpx2.Request(
             self.method,
             target.at(address),
-            headers={
-                "host": target.authority,
-                "user-agent": _USER_AGENT,
-                "accept-encoding": "identity",
-                **given,
-            },
+            headers=headers,
             content=self.body or None,
             extensions={"timeout": waits, "sni_hostname": target.host},
         )
@@ -323,11 +332,18 @@ async def _head_of_body(response: httpx2.Response, subject: str) -> bytes:
     try:
         async for piece in response.aiter_raw():
             received += piece
-    except BodyTooLarge:
-        pass
+            if len(received) >= POST_ANSWER_MAX_BYTES:
+                break
     except httpx2.HTTPError as error:
         raise exchange_failure(subject, error) from None
     return bytes(received[:POST_ANSWER_MAX_BYTES])
+
+
+def _is_local(target: Target) -> bool:
+    """The developer's own machine, or one that is named on their network (spec/automation §8.5, §8.6)."""
+    if target.address is not None:
+        return str(target.address) in {"127.0.0.1", "::1"}
+    return target.host == "localhost" or target.host.endswith((".localhost", ".local"))
 
 
 def _is_internal_name(host: str) -> bool:

@@ -1,0 +1,1 @@
+"""How deliveries reach other servers: signed, durable, in order, and tried for hours."""
