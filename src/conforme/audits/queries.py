@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, true
+from sqlalchemy import ColumnElement, ScalarSelect, Select, bindparam, exists, func, or_, select, true
 from sqlalchemy.orm import defer, load_only
 
 from conforme.accounts.actor import Actor, Scope
@@ -198,6 +198,12 @@ async def recent_same(
         .order_by(AuditRow.id.desc())
         .limit(1)
     )
+
+
+def known_fiche(fiche_id: str) -> ScalarSelect[int]:
+    """The cache id of a fiche that the CRM has told of: whoever may see it sees its audits from their first moment."""
+    told = or_(FicheCache.listed_at.is_not(None), FicheCache.details_fetched_at.is_not(None))
+    return select(FicheCache.id).where(FicheCache.fiche_id == fiche_id, told).scalar_subquery()
 
 
 async def last_version(session: WriteSession, fiche_id: str, config_id: int) -> int:
