@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 
 from conforme.accounts.auth import identify
 from conforme.audit_configs.routes import router as audit_configs
+from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
 from conforme.fiches.ports import Ports, connect
 from conforme.fiches.routes import router as fiches
+from conforme.fiches.scope import visible_fiche_ids
 from conforme.foundation.border import Border
 from conforme.foundation.database import Database, now
 from conforme.foundation.docs import mount_docs
@@ -29,6 +31,8 @@ from conforme.foundation.llm import LazyModel, model_from
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import failure, install_error_handlers, iso, route_not_found
+from conforme.realtime import channels
+from conforme.realtime.channels import Finders
 from conforme.realtime.hub import Hub
 from conforme.realtime.routes import router as realtime
 from conforme.recordings.fiche_calls import FicheCalls
@@ -58,6 +62,7 @@ def instance_of(settings: Settings) -> str:
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(Ports(FicheCalls(), transcription_status, audit_status))
+    channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids))
     database = Database(url, pool_size=settings.database_pool_size)
     outbound = Outbound(settings)
     durable = Durable(settings, database)

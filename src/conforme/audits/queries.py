@@ -1,5 +1,6 @@
 """Every SELECT on audits. Each takes the actor: what they may not see is not there."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,9 +22,10 @@ from conforme.audits.models import (
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible_fiche_cache
 from conforme.foundation.database import ReadSession, WriteSession
-from conforme.foundation.web import Page
+from conforme.foundation.web import INT64_MAX, Page
 
 Session = ReadSession | WriteSession
+_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
 # The statements of every step of every audit are put together once.
 _HOLD = select(AuditRow.id).where(AuditRow.id == bindparam("audit_id")).with_for_update(key_share=True)
@@ -198,6 +200,14 @@ async def recent_same(
         .order_by(AuditRow.id.desc())
         .limit(1)
     )
+
+
+async def visible_audit_ids(session: Session, actor: Actor, identifiers: Sequence[str]) -> set[str]:
+    """Those of these ids, tracking ids or database ids, that name an audit in scope."""
+    numbers = [int(each) for each in identifiers if _NUMBER.fullmatch(each) and int(each) <= INT64_MAX]
+    named = or_(AuditRow.id.in_(numbers), AuditRow.tracking_id.in_(list(identifiers)))
+    rows = await session.execute(select(AuditRow.id, AuditRow.tracking_id).where(named, in_scope(actor)))
+    return {name for number, tracking_id in rows for name in (str(number), tracking_id)}
 
 
 def known_fiche(fiche_id: str) -> ScalarSelect[int]:
