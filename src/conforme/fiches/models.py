@@ -41,8 +41,9 @@ class FicheCache(Updated, Base):
     __table_args__ = (
         UniqueConstraint("fiche_id"),
         Index(None, "expires_at"),
-        Index(None, "groupe"),
-        Index(None, "attribution_user_id"),
+        # They find whose a fiche is without reading it.
+        Index(None, "groupe", "id"),
+        Index(None, "attribution_user_id", "id"),
         Index(None, "sales_date"),
         Index(None, "last_revalidated_at"),
     )

@@ -55,9 +55,9 @@ async def get_stream(
 ) -> StreamingResponse:
     """Events of the named channels, from `after` or `Last-Event-ID` on; all of them must be the caller's to hear."""
     wanted = parse_channels(channels)
-    last = resume_from(last_event_id, after)
     async with resources.database.read() as session:
         await authorise(session, caller, wanted)
+    last = resume_from(last_event_id, after)
     hub: Hub = request.app.state.hub
     settings = resources.settings
     if hub.clients >= settings.stream_max_clients:

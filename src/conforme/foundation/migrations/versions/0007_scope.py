@@ -1,4 +1,4 @@
-"""Whose a fiche is stands on its cache row: its groupe, and the CRM user it is attributed to."""
+"""Whose a fiche is stands on its cache row, and lists of audits find what is whose by index."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,13 +16,36 @@ update fiche_cache
  where told.fiche_cache_id = fiche_cache.id
 """
 
+LISTED = sa.text("is_latest is true and deleted_at is null")
+"""What lists of audits show unless they are asked for more."""
+
 
 def upgrade() -> None:
     op.add_column("fiche_cache", sa.Column("attribution_user_id", sa.Text()))
     op.execute(BACKFILL)
-    op.create_index("ix_fiche_cache_attribution_user_id", "fiche_cache", ["attribution_user_id"])
+    op.drop_index("ix_fiche_cache_groupe", "fiche_cache")
+    op.create_index("ix_fiche_cache_groupe", "fiche_cache", ["groupe", "id"])
+    op.create_index("ix_fiche_cache_attribution_user_id", "fiche_cache", ["attribution_user_id", "id"])
+    op.create_index(
+        "ix_audits_listed",
+        "audits",
+        ["created_at", "id"],
+        postgresql_include=["fiche_cache_id"],
+        postgresql_where=LISTED,
+    )
+    op.create_index(
+        "ix_audits_listed_of_fiche",
+        "audits",
+        ["fiche_cache_id"],
+        postgresql_include=["created_at", "id"],
+        postgresql_where=LISTED,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_audits_listed_of_fiche", "audits")
+    op.drop_index("ix_audits_listed", "audits")
     op.drop_index("ix_fiche_cache_attribution_user_id", "fiche_cache")
+    op.drop_index("ix_fiche_cache_groupe", "fiche_cache")
+    op.create_index("ix_fiche_cache_groupe", "fiche_cache", ["groupe"])
     op.drop_column("fiche_cache", "attribution_user_id")
