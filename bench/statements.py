@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, event
 from bench.rig import STEPS, TOKEN, WIDE, Replica, Rig, fiches, rig
 from conforme.app import Role, build
 from conforme.foundation.events import audit_channel
-from conforme.realtime.routes import Pace, stream
+from conforme.realtime.stream import Listener, Pace, stream
 from conforme.settings import Settings, settings_with
 
 ENGINE_TABLES = "dbos."
@@ -129,6 +129,8 @@ class _Bench:
             Pace(heartbeat=STREAM_SECONDS, life=STREAM_SECONDS),
         )
         with counting(self.observer) as counted:
-            opened = stream(self.app.state.hub, database, frozenset({audit_channel(audit_id)}), 0, pace)
+            opened = stream(
+                self.app.state.hub, database, Listener(frozenset({audit_channel(audit_id)})), 0, pace
+            )
             told = [part async for part in opened if part.startswith("id:")]
         print(f"GET /api/realtime/stream, {len(told)} events replayed: {counted.total} statements")

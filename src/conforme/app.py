@@ -22,10 +22,12 @@ from conforme.accounts.routes import router as auth
 from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
 from conforme.audit_configs.routes import router as audit_configs
+from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
 from conforme.fiches.ports import Ports, connect
 from conforme.fiches.routes import router as fiches
+from conforme.fiches.scope import visible_fiche_ids
 from conforme.foundation.border import Border
 from conforme.foundation.cors import BrowserRules
 from conforme.foundation.database import Database, now
@@ -36,6 +38,8 @@ from conforme.foundation.llm import LazyModel, model_from
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import failure, install_error_handlers, iso, route_not_found
+from conforme.realtime import channels
+from conforme.realtime.channels import Finders
 from conforme.realtime.fanout import fanout_of
 from conforme.realtime.hub import Hub
 from conforme.realtime.publisher import publishing
@@ -83,6 +87,7 @@ def instance_of(settings: Settings) -> str:
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(Ports(FicheCalls(), transcription_status, audit_status))
+    channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids))
     database = Database(url, pool_size=settings.database_pool_size, notify=settings.redis_url is None)
     fanout = fanout_of(settings, database)
     outbound = Outbound(settings)

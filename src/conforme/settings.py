@@ -163,6 +163,8 @@ class Settings(BaseSettings):
     stream_heartbeat_seconds: float = Field(default=15.0, gt=0, le=120)
     stream_max_seconds: float = Field(default=600.0, gt=0)
     """A stream is closed after this long; the browser reconnects and replays from its last event."""
+    stream_recheck_seconds: float = Field(default=60.0, gt=0, le=600)
+    """Who listens is asked for their right to it again after this long; what is told of ends a stream at once."""
     stream_max_clients: int = Field(default=5000, ge=1)
     redis_url: Secret = None
     """Redis that wakes the replicas when the event log has grown; unset: PostgreSQL's NOTIFY does."""

@@ -9,7 +9,7 @@ from written_events import Written, written_events
 from conforme.foundation import events
 
 PAGE = "docs/events.md"
-FAMILIES = {"fiche/": "Fiches", "transcription.": "Transcription", "audit.": "Audits"}
+FAMILIES = {"fiche/": "Fiches", "transcription.": "Transcription", "audit.": "Audits", "account.": "Accounts"}
 ON_THE_STREAM = {"event_uid", "emitted_at"}
 
 
@@ -38,7 +38,13 @@ def test_every_field_named_where_an_event_is_written_is_listed(event: Written) -
 def test_the_events_of_every_room_are_found() -> None:
     found = {event.name for event in written_events()}
     assert all(any(name.startswith(prefix) for name in found) for prefix in FAMILIES)
-    assert {"audit.completed", "audit.failed", "transcription.progress", "fiche/fetched"} <= found
+    assert {
+        "audit.completed",
+        "audit.failed",
+        "transcription.progress",
+        "fiche/fetched",
+        "account.changed",
+    } <= found
 
 
 @pytest.mark.parametrize("heading", FAMILIES.values())
@@ -51,5 +57,6 @@ def test_every_example_is_json_with_fields_that_are_listed(heading: str) -> None
 
 def test_every_kind_of_channel_is_listed() -> None:
     listed = {in_code(cells[0])[0].partition("<")[0] for cells in rows(section(text_of(PAGE), "Channels"))}
-    made = [make("") for make in (events.audit_channel, events.fiche_channel, events.job_channel)]
+    makers = (events.audit_channel, events.fiche_channel, events.job_channel, events.user_channel)
+    made = [make("") for make in makers]
     assert listed == {*made, events.GLOBAL_CHANNEL}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,8 +25,11 @@ from fiche_room import (
 )
 from sqlalchemy import text
 
+from conforme.accounts import actor as accounts
 from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.auth import current_caller
+from conforme.accounts.grants import Grant, Grants
+from conforme.crm.schemas import SalesFiche
 from conforme.fiches import reading, store
 from conforme.fiches.routes import router
 from conforme.fiches.schemas import FetchFiche
@@ -47,6 +51,8 @@ class Caller:
     def __init__(self, client: httpx2.AsyncClient) -> None:
         self._client = client
         self.actor = Actor.system("test")
+        self.caller: accounts.Caller | None = None
+        """Who asks when it is not enough to say how far they see."""
 
     async def get(self, path: str, **query: Any) -> httpx2.Response:
         return await self._client.get(f"/api/fiches/{path}", params=query)
@@ -66,7 +72,7 @@ async def asking(resources: Resources) -> AsyncGenerator[Caller]:
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
         caller = Caller(client)
-        app.dependency_overrides[current_caller] = lambda: caller_like(caller.actor)
+        app.dependency_overrides[current_caller] = lambda: caller.caller or caller_like(caller.actor)
         yield caller
 
 
@@ -290,12 +296,99 @@ async def test_scope_decides_who_reads_a_fiche(caller: Caller, database: Databas
     assert refusal(await caller.get(f"{fiche_id}/cache")) == (403, "AUTHORIZATION_ERROR", "Forbidden")
     status = await caller.get(f"{fiche_id}/status")
     assert refusal(status) == (404, "NOT_FOUND", "Fiche not found in database")
-    assert "message" not in status.json()
 
 
-async def test_whose_a_fiche_is_decides_also_when_it_was_never_fetched(caller: Caller, fiche_id: str) -> None:
+async def answers(caller: Caller, fiche_id: str) -> list[tuple[int, str]]:
+    paths = (fiche_id, f"{fiche_id}/cache", f"{fiche_id}/status", f"{fiche_id}?refresh=true")
+    told = [await caller.get(path) for path in paths]
+    return [(answer.status_code, answer.text.replace(fiche_id, "ID")) for answer in told]
+
+
+async def test_a_fiche_of_others_and_one_that_does_not_exist_are_answered_alike(
+    caller: Caller, crm: Crm, database: Database
+) -> None:
+    absent, uncached, cached, listed = crm.fiche_ids
+    crm.gateway.faults.unsuccessful = frozenset({absent})
+    await caller.fiche(cached)
+    async with database.write() as session:
+        line = next(line for line in listing() if line.id == listed)
+        await store.write_summaries(session, [line], fresh(at=now()), sales_date=DAY, with_recordings=True)
+    for caller.actor in (STRANGER, Actor("user:3", Scope.SELF, crm_user_id="none of these")):
+        refused = await answers(caller, absent)
+        assert [status for status, _ in refused] == [403, 403, 404, 403]
+        for fiche_id in (absent, uncached, cached, listed):
+            assert await answers(caller, fiche_id) == refused
+
+
+async def test_whose_a_fiche_is_decides_also_when_it_was_never_fetched(
+    caller: Caller, crm: Crm, fiche_id: str
+) -> None:
     caller.actor = STRANGER
     assert (await caller.get(fiche_id)).status_code == 403
+    assert crm.asked == 1
+    caller.actor = Actor.system("test")
+    told = (await caller.fiche(fiche_id))["information"]
+    caller.actor = Actor("user:1", Scope.SELF, crm_user_id=told["attribution_user_id"])
+    assert (await caller.get(fiche_id)).status_code == 200
+    assert crm.asked == 1
+
+
+async def test_a_fiche_whose_listing_says_that_it_is_not_theirs_costs_the_crm_nothing(
+    caller: Caller, crm: Crm, database: Database, fiche_id: str
+) -> None:
+    line = SalesFiche.model_validate(listing()[0].model_dump() | {"groupe": "EQUIPE R7"})
+    async with database.write() as session:
+        await store.write_summaries(session, [line], fresh(at=now()), sales_date=DAY, with_recordings=True)
+    caller.actor = STRANGER
+    assert (await caller.get(fiche_id)).status_code == 403
+    assert crm.asked == 0
+
+
+async def test_who_tries_one_fiche_after_another_asks_the_crm_only_so_often(
+    caller: Caller, crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "UNSEEN", replace(reading.UNSEEN, times=2))
+    caller.actor = STRANGER
+    for fiche_id in crm.fiche_ids:
+        assert (await caller.get(fiche_id)).status_code == 403
+    assert crm.asked == 2
+
+
+async def test_opening_fiches_of_ones_own_uses_up_no_allowance(
+    caller: Caller, crm: Crm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "UNSEEN", replace(reading.UNSEEN, times=1))
+    groupes = frozenset(advisor["groupe"] for advisor in map(_information, range(len(crm.fiche_ids))))
+    caller.actor = Actor("user:1", Scope.GROUP, groupes=groupes)
+    for fiche_id in crm.fiche_ids:
+        assert (await caller.get(fiche_id)).status_code == 200
+
+
+def _information(rank: int) -> dict[str, Any]:
+    return details_of(rank).payload()["information"]
+
+
+@pytest.mark.parametrize(
+    ("hears", "addresses"),
+    [
+        (None, False),
+        (Grant("recordings", read=Scope.SELF), False),
+        (Grant("recordings", read=Scope.GROUP), True),
+        (Grant("recordings", read=Scope.ALL), True),
+    ],
+)
+async def test_addresses_of_recordings_are_for_who_may_hear_that_fiche(
+    caller: Caller, database: Database, hears: Grant | None, addresses: bool
+) -> None:
+    details = informed(details_of(), groupe="EQUIPE R1", attribution_user_id="211")
+    await stored(database, details, fresh(at=now()))
+    grants = Grants.of([Grant("fiches", read=Scope.ALL), *([hears] if hears else [])])
+    caller.caller = accounts.Caller(
+        "user:1", grants, frozenset({"EQUIPE R1"}), crm_user_id="another", user_id=1
+    )
+    told = (await caller.fiche(fiche_id_of(details)))["recordings"]
+    assert told
+    assert {bool(call["recording_url"]) for call in told} == {addresses}
 
 
 async def test_the_cache_entry_and_the_status_have_their_shapes(

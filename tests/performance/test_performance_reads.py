@@ -14,7 +14,7 @@ from conforme.fiches import service
 from conforme.fiches.store import Freshness
 from conforme.foundation.database import Database, now
 from conforme.foundation.events import record
-from conforme.realtime.routes import Pace, stream
+from conforme.realtime.stream import Listener, Pace, stream
 from conforme.recordings.fiche_calls import FicheCalls
 from conforme.sandbox import dossier
 from conforme.sandbox.corpus import load_corpus
@@ -134,7 +134,10 @@ async def test_a_stream_replays_a_page_of_events_by_one_statement(
                 await record(session, "audit.progress", {"number": number}, [channel])
         pace = Pace(heartbeat=0.2, life=0.2)
         with sent_to(served) as sent:
-            parts = [part async for part in stream(api_app.state.hub, served, frozenset({channel}), 0, pace)]
+            parts = [
+                part
+                async for part in stream(api_app.state.hub, served, Listener(frozenset({channel})), 0, pace)
+            ]
         assert sum(part.startswith("id:") for part in parts) == events
         counts.append(len([text for text in sent.statements if "&&" in text]))
     assert counts == [1, 1]

@@ -51,6 +51,20 @@ class AuditRow(Updated, Base):
         ),
         Index("ix_audits_fiche_id_is_latest", "fiche_id", "is_latest"),
         Index(None, "created_at", "id"),
+        # What lists show unless they are asked for more: in their order, and by the fiche that decides who sees it.
+        Index(
+            "ix_audits_listed",
+            "created_at",
+            "id",
+            postgresql_include=["fiche_cache_id"],
+            postgresql_where=text("is_latest is true and deleted_at is null"),
+        ),
+        Index(
+            "ix_audits_listed_of_fiche",
+            "fiche_cache_id",
+            postgresql_include=["created_at", "id"],
+            postgresql_where=text("is_latest is true and deleted_at is null"),
+        ),
         Index(None, "is_compliant"),
         Index(None, "trigger_source"),
         Index(None, "deleted_at"),

@@ -1,10 +1,24 @@
 """Every SELECT on audits. Each takes the actor: what they may not see is not there."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import defer
 
 from conforme.accounts.actor import Actor, Scope
@@ -19,11 +33,12 @@ from conforme.audits.models import (
     TranscriptSnapshot,
 )
 from conforme.fiches.models import FicheCache
-from conforme.fiches.scope import visible_fiche_cache
+from conforme.fiches.scope import among_visible_fiches, visible_fiche_cache
 from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession
-from conforme.foundation.web import Page
+from conforme.foundation.web import INT64_MAX, Page
 
 Session = ReadSession | WriteSession
+_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 
 # The statements of every step of every audit are put together once.
 _HOLD = select(AuditRow.id).where(AuditRow.id == bindparam("audit_id")).with_for_update(key_share=True)
@@ -85,12 +100,16 @@ def in_scope(actor: Actor) -> ColumnElement[bool]:
 
 
 def _base(actor: Actor) -> Select[AuditRow, AuditConfig, FicheCache]:
+    return _found().where(in_scope(actor))
+
+
+def _found() -> Select[AuditRow, AuditConfig, FicheCache]:
+    """Audits with what is shown beside them; whoever uses it has applied the scope."""
     return (
         select(AuditRow, AuditConfig, FicheCache)
         .join(AuditConfig, AuditConfig.id == AuditRow.audit_config_id)
         .outerjoin(FicheCache, FicheCache.id == AuditRow.fiche_cache_id)
         .options(defer(FicheCache.raw_data), defer(AuditConfig.system_prompt))
-        .where(in_scope(actor))
     )
 
 
@@ -119,20 +138,40 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
 
 
 async def listed(session: ReadSession, actor: Actor, filters: Filters) -> tuple[list[Found], int]:
-    """One page and the number of all that match."""
-    conditions = _conditions(filters)
-    total = await session.scalar(select(func.count(AuditRow.id)).where(in_scope(actor), *conditions))
-    column = SORTS[filters.sort_by]
-    order = (
-        (column.desc().nulls_last(), AuditRow.id.desc())
-        if filters.descending
-        else (column.asc(), AuditRow.id)
-    )
-    page = filters.page
-    rows = await session.execute(
-        _base(actor).where(*conditions).order_by(*order).limit(page.limit).offset(page.offset)
-    )
-    return [Found(*row) for row in rows.all()], total or 0
+    """One page and the number of all that match.
+
+    The page and the number are found by indexes alone, and only then the rows of the page are read.
+    """
+    total, ids = (await session.execute(_page(actor, filters))).one()
+    if not ids:
+        return [], total
+    order = _order(AuditRow.__table__.c[filters.sort_by], AuditRow.__table__.c.id, filters)
+    rows = await session.execute(_found().where(AuditRow.id.in_(ids)).order_by(*order))
+    return [Found(*row) for row in rows.all()], total
+
+
+def _page(actor: Actor, filters: Filters) -> Select[int, Sequence[int]]:
+    """How many match, and the ids of one page in order."""
+    column = SORTS[filters.sort_by].label("sorted_by")
+    within = among_visible_fiches(actor, AuditRow.fiche_cache_id)
+    seen = select(AuditRow.id, column).where(within, *_conditions(filters)).cte("seen")
+    # Who sees everything walks along an index to the page. Who sees a part would walk past all the rest: theirs are
+    # gathered once, for the number and the page.
+    seen = seen.prefix_with("not materialized" if actor.scope is Scope.ALL else "materialized")
+    ids = select(seen.c.id).order_by(*_order(seen.c.sorted_by, seen.c.id, filters))
+    ids = ids.limit(filters.page.limit).offset(filters.page.offset)
+    total = select(func.count()).select_from(seen).scalar_subquery()
+    return select(total, func.array(ids.scalar_subquery(), type_=ARRAY(BigInteger)))
+
+
+def _order(
+    column: ColumnElement[Any], number: ColumnElement[Any], filters: Filters
+) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    if not filters.descending:
+        return column.asc(), number.asc()
+    # An index is read backwards for a column that is never null, and for no other with nulls at the end.
+    can_be_null = AuditRow.__table__.c[filters.sort_by].nullable
+    return column.desc().nulls_last() if can_be_null else column.desc(), number.desc()
 
 
 async def of_fiche(session: ReadSession, actor: Actor, fiche_id: str, *, limit: int) -> list[Found]:
@@ -203,6 +242,20 @@ async def recent_same(
         .order_by(AuditRow.id.desc())
         .limit(1)
     )
+
+
+async def visible_audit_ids(session: Session, actor: Actor, identifiers: Sequence[str]) -> set[str]:
+    """Those of these ids, tracking ids or database ids, that name an audit in scope."""
+    numbers = [int(each) for each in identifiers if _NUMBER.fullmatch(each) and int(each) <= INT64_MAX]
+    named = or_(AuditRow.id.in_(numbers), AuditRow.tracking_id.in_(list(identifiers)))
+    rows = await session.execute(select(AuditRow.id, AuditRow.tracking_id).where(named, in_scope(actor)))
+    return {name for number, tracking_id in rows for name in (str(number), tracking_id)}
+
+
+def known_fiche(fiche_id: str) -> ScalarSelect[int]:
+    """The cache id of a fiche that the CRM has told of: whoever may see it sees its audits from their first moment."""
+    told = or_(FicheCache.listed_at.is_not(None), FicheCache.details_fetched_at.is_not(None))
+    return select(FicheCache.id).where(FicheCache.fiche_id == fiche_id, told).scalar_subquery()
 
 
 async def last_version(session: WriteSession, fiche_id: str, config_id: int) -> int:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Header, Query, Request
 from pydantic import BaseModel, ValidationError
 
 from conforme.accounts.actor import Actor
-from conforme.accounts.auth import may
+from conforme.accounts.auth import CurrentCaller, may
 from conforme.audit_configs.drafts import latest_active
 from conforme.audits import queries, views
 from conforme.audits.queries import Filters
@@ -143,9 +143,13 @@ async def statuses(_actor: Reader) -> dict[str, Any]:
 
 
 @router.get("")
-async def listing(request: Request, resources: ResourcesDep, actor: Reader) -> AuditList:
-    """Audits in scope, filtered, sorted and paged."""
+async def listing(
+    request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
+) -> AuditList:
+    """Audits in scope, filtered, sorted and paged; deleted ones for who may delete them."""
     filters = parse_filters(request.query_params)
+    if filters.include_deleted:
+        actor = caller.acting(["audits.read", "audits.write"])
     async with resources.database.read() as session:
         found, total = await queries.listed(session, actor, filters)
     return AuditList(data=[views.item(each) for each in found], pagination=filters.page.describe(total))

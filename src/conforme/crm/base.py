@@ -16,7 +16,8 @@ def _whole(value: Any) -> Any:
 
 
 FicheId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,40}$")]
-Key = Annotated[str, StringConstraints(max_length=500)]
+MAX_KEY = 500
+Key = Annotated[str, StringConstraints(max_length=MAX_KEY)]
 """A text that is indexed: an index entry of PostgreSQL holds about 2,700 bytes."""
 Number = Annotated[int, BeforeValidator(_whole)]
 NullableText = str | None

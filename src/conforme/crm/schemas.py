@@ -4,7 +4,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from conforme.crm.base import FicheId, GatewayModel, Key, NullableKey, NullableNumber, NullableText, Number
+from conforme.crm.base import (
+    MAX_KEY,
+    FicheId,
+    GatewayModel,
+    Key,
+    NullableKey,
+    NullableNumber,
+    NullableText,
+    Number,
+)
 from conforme.crm.mail_devis import MailDevis
 
 INT64 = 2**63
@@ -50,6 +59,11 @@ class SalesFiche(GatewayModel):
     date_insertion: str
     date_modification: NullableText
     recordings: list[GatewayRecording] = Field(default=[])
+
+    def told(self, name: str) -> str | None:
+        """A text that the contract does not promise, when the gateway tells it and it can be stored and indexed."""
+        value = (self.model_extra or {}).get(name)
+        return value if isinstance(value, str) and 0 < len(value) <= MAX_KEY else None
 
 
 class Etiquette(GatewayModel):

@@ -41,13 +41,18 @@ class FicheCache(Updated, Base):
     __table_args__ = (
         UniqueConstraint("fiche_id"),
         Index(None, "expires_at"),
-        Index(None, "groupe"),
+        # They find whose a fiche is without reading it.
+        Index(None, "groupe", "id"),
+        Index(None, "attribution_user_id", "id"),
         Index(None, "sales_date"),
         Index(None, "last_revalidated_at"),
     )
 
     fiche_id: Mapped[str] = mapped_column(Text)
     groupe: Mapped[str | None] = mapped_column(Text)
+    """The sales group it belongs to, as its details say or, while there are none, a listing."""
+    attribution_user_id: Mapped[str | None] = mapped_column(Text)
+    """The CRM user it is attributed to, told in the same way."""
     agence_nom: Mapped[str | None] = mapped_column(Text)
     prospect_nom: Mapped[str | None] = mapped_column(Text)
     prospect_prenom: Mapped[str | None] = mapped_column(Text)

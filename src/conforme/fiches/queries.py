@@ -52,7 +52,7 @@ async def cached(session: Session, actor: Actor, recordings: RecordingsStore, fi
         blank_urls=calls.blank_urls,
         mail_devis_known=has_devis or "mail_devis" in row.raw_data,
     )
-    return Cached(row, in_scope, facts)
+    return Cached(row, bool(in_scope), facts)
 
 
 async def document(

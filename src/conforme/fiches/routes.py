@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from conforme.accounts.actor import Actor
+from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.auth import CurrentCaller, may
 from conforme.fiches import queries
 from conforme.fiches.ports import Session, connected
 from conforme.fiches.queries import Cached
-from conforme.fiches.reading import Reading
+from conforme.fiches.reading import Readers, Reading
 from conforme.fiches.schemas import CachedFicheAnswer, FicheStatus, FicheStatusAnswer
 from conforme.foundation.errors import Forbidden, NotFound
 from conforme.foundation.web import ERRORS, ResourcesDep, failure, route_not_found
@@ -19,6 +19,7 @@ from conforme.foundation.web import ERRORS, ResourcesDep, failure, route_not_fou
 router = APIRouter(prefix="/api/fiches", tags=["fiches"], responses=ERRORS)
 
 _NOT_IN_DATABASE: Final = "Fiche not found in database"
+HEARING: Final = "recordings.read"
 FICHE_ID: Final = re.compile(r"[0-9]{1,40}", re.ASCII)
 
 
@@ -44,7 +45,10 @@ async def read_fiche(
 ) -> JSONResponse:
     """The fiche as the CRM tells it: from the cache while it holds, always anew with `refresh`."""
     actor = caller.acting(["fiches.read", "fiches.fetch"] if refresh else ["fiches.read"])
-    reading = Reading(resources, actor, fiche_id, refresh=refresh, mail_devis=include_mail_devis)
+    hearer = caller.acting([HEARING]) if caller.grants.reach(HEARING) else None
+    reading = Reading(
+        resources, Readers(actor, hearer), fiche_id, refresh=refresh, mail_devis=include_mail_devis
+    )
     return JSONResponse(await reading.document())
 
 
@@ -55,9 +59,9 @@ async def read_cache_entry(
     """What the cache holds of a fiche, and until when; the CRM is not asked."""
     async with resources.database.read() as session:
         known = await _told_of(session, actor, fiche_id)
-    if known is None:
+    if known is None and actor.scope is Scope.ALL:
         raise NotFound("Fiche not cached")
-    if not known.in_scope:
+    if known is None or not known.in_scope:
         raise Forbidden
     return CachedFicheAnswer.of(known.row)
 
@@ -68,11 +72,10 @@ async def read_status(actor: Reader, fiche_id: FicheIdPath, resources: Resources
     ports = connected()
     async with resources.database.read() as session:
         known = await _told_of(session, actor, fiche_id)
-        if known is None:
+        if known is None or not known.in_scope:
+            # The same for a fiche that is not the caller's and for one that nobody has fetched yet.
             hint = "Open the fiche first: its details are fetched from the CRM when it is read"
             return JSONResponse(failure(_NOT_IN_DATABASE, NotFound.code, message=hint), NotFound.status)
-        if not known.in_scope:
-            raise NotFound(_NOT_IN_DATABASE)
         transcription = await ports.transcription_status(session, actor, known.row.id)
         audit = await ports.audit_status(session, actor, fiche_id)
     return FicheStatusAnswer(data=FicheStatus(fiche_id=fiche_id, transcription=transcription, audit=audit))

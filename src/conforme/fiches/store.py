@@ -91,6 +91,7 @@ def _envelope(
     return {
         "fiche_id": known.fiche_id,
         "groupe": known.groupe,
+        "attribution_user_id": known.attribution_user_id,
         "agence_nom": known.agence_nom,
         "cle": known.cle,
         "prospect_nom": prospect and prospect.nom,
@@ -161,6 +162,8 @@ _SUMMARY_COLUMNS = (
     "prospect_email",
     "prospect_tel",
     "cle",
+    "groupe",
+    "attribution_user_id",
     "raw_data",
     "has_recordings",
     "recordings_count",
@@ -177,7 +180,8 @@ async def write_summaries(
 ) -> int:
     """Notes the lines of one day's listing; returns how many fiches it told of.
 
-    Additive: a fiche whose details are cached keeps them, their freshness and its counters; a marker keeps its end.
+    Additive: a fiche whose details are cached keeps them, their freshness, its counters and whose it is; a marker keeps
+    its end.
     Calls are counted only `with_recordings`, since a listing may leave them out.
     """
     told_last = {fiche.id: _summary(fiche, with_recordings) for fiche in fiches}
@@ -212,6 +216,8 @@ def _summary(fiche: SalesFiche, with_recordings: bool) -> dict[str, Any]:
         "prospect_email": fiche.email or None,
         "prospect_tel": fiche.telephone or fiche.telephone_2 or None,
         "cle": fiche.cle or None,
+        "groupe": fiche.told("groupe"),
+        "attribution_user_id": fiche.told("attribution_user_id"),
         "raw_data": {**line, "_salesListOnly": True},
         "has_recordings": bool(fiche.recordings),
         "recordings_count": len(fiche.recordings) if with_recordings else None,
@@ -229,9 +235,12 @@ def _summary_update(told: Any, with_recordings: bool) -> dict[str, Any]:
         return case((condition, told[column.key]), else_=column)
 
     counted = and_(undetailed, literal(with_recordings))
+    owners = (FicheCache.groupe, FicheCache.attribution_user_id)
     names = ("prospect_nom", "prospect_prenom", "prospect_email", "prospect_tel", "cle")
     return {
         **{name: func.coalesce(told[name], getattr(FicheCache, name)) for name in names},
+        # Whose a fiche is decides who sees it: its details have the last word, and silence takes nothing back.
+        **{each.key: only(and_(undetailed, told[each.key].is_not(None)), each) for each in owners},
         "raw_data": only(undetailed, FicheCache.raw_data),
         "has_recordings": only(counted, FicheCache.has_recordings),
         "recordings_count": only(counted, FicheCache.recordings_count),

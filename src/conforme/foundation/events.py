@@ -72,6 +72,11 @@ def job_channel(identifier: object) -> str:
     return _channel("job", identifier)
 
 
+def user_channel(user_id: int | str) -> str:
+    """Channel of one person: what changes about their account."""
+    return _channel("user", user_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An event about to be written."""

@@ -1,0 +1,425 @@
+"""Every route of the API's document, walked by strangers, by callers without the permission, and by those of each scope.
+
+There is a fiche of the callers', a fiche of others, and one that does not exist. `ROUTES` says of each route what it
+asks: a route that is not in it fails this test, and so does a line without a route.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import text
+
+from audit_rows import audit, configured, fiche, step
+from conforme.accounts.actor import MISSING_PERMISSION
+from conforme.accounts.grants import KEYS, Grant, Grants, Need, Scope
+from conforme.app import build
+from conforme.foundation.database import Database, now
+from conforme.recordings.models import Recording
+from people import SignedIn, everything_within, signed_in
+from product_fixtures import SETTINGS
+
+GROUPE, ADVISOR = "EQUIPE R1", "211"
+OTHER_GROUPE, OTHER_ADVISOR = "EQUIPE R2", "212"
+MINE, THEIRS, ABSENT = "900001", "900002", "900003"
+FILTERS = (
+    f"groupe_query={OTHER_GROUPE}&groupes={OTHER_GROUPE}&fiche_ids={THEIRS}&user_id={OTHER_ADVISOR}&scope=ALL"
+)
+"""What a caller may try to widen a list with."""
+
+
+@dataclass(frozen=True)
+class Public:
+    """Whoever calls is served."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whoever is signed in, whatever they may do; tokens are no people."""
+
+
+@dataclass(frozen=True)
+class House:
+    """Data of the house: these permissions, whatever their scope."""
+
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OfFiche:
+    """One fiche, or something that hangs on it: these permissions, and the fiche within their scope."""
+
+    permissions: tuple[str, ...]
+    path: str = ""
+    """How the fiche is named; as the route's own path where that says it."""
+    body: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    own: int = 200
+    """The status for who may see the fiche."""
+
+
+@dataclass(frozen=True)
+class ListOfFiches:
+    """A list of what hangs on fiches: these permissions, and only what is within their scope."""
+
+    permissions: tuple[str, ...]
+
+
+Rule = Public | Person | House | OfFiche | ListOfFiches
+
+CONFIGS_READ = House(("audit-configs.read",))
+CONFIGS_WRITE = House(("audit-configs.read", "audit-configs.write"))
+RUN = {"fiche_id": "{fiche_id}", "audit_config_id": "{config_id}"}
+
+ROUTES: Mapping[str, Rule] = {
+    "GET /health": Public(),
+    "GET /health/ready": Public(),
+    "GET /api/fiches/{fiche_id}": OfFiche(("fiches.read",)),
+    "GET /api/fiches/{fiche_id}/cache": OfFiche(("fiches.read",)),
+    "GET /api/fiches/{fiche_id}/status": OfFiche(("fiches.read",)),
+    "GET /api/recordings/{fiche_id}": OfFiche(("recordings.read",)),
+    "POST /api/transcriptions/batch": OfFiche(("transcriptions.write",), body={"fiche_ids": ["{fiche_id}"]}),
+    "POST /api/transcriptions/{fiche_id}": OfFiche(("transcriptions.write",)),
+    "GET /api/transcriptions/{fiche_id}/status": OfFiche(("transcriptions.read",)),
+    "GET /api/transcriptions/{fiche_id}/recordings/{call_id}": OfFiche(("transcriptions.read",)),
+    "GET /api/audit-configs": CONFIGS_READ,
+    "POST /api/audit-configs": CONFIGS_WRITE,
+    "GET /api/audit-configs/{config_id}": CONFIGS_READ,
+    "PUT /api/audit-configs/{config_id}": CONFIGS_WRITE,
+    "DELETE /api/audit-configs/{config_id}": CONFIGS_WRITE,
+    "GET /api/audit-configs/{config_id}/validate": CONFIGS_READ,
+    "POST /api/audit-configs/{config_id}/steps": CONFIGS_WRITE,
+    "PUT /api/audit-configs/{config_id}/steps/reorder": CONFIGS_WRITE,
+    "PUT /api/audit-configs/steps/{step_id}": CONFIGS_WRITE,
+    "DELETE /api/audit-configs/steps/{step_id}": CONFIGS_WRITE,
+    "POST /api/audits/run": OfFiche(("audits.run",), body=RUN),
+    "POST /api/audits": OfFiche(("audits.run",), body=RUN | {"trigger_source": "api"}),
+    "POST /api/audits/run-latest": OfFiche(("audits.run",), body={"fiche_id": "{fiche_id}"}),
+    "POST /api/audits/{audit_id}/resume": OfFiche(("audits.run",), own=409),
+    "GET /api/audits": ListOfFiches(("audits.read",)),
+    "GET /api/audits/control-points/statuses": House(("audits.read",)),
+    "GET /api/audits/by-fiche/{fiche_id}": ListOfFiches(("audits.read",)),
+    "GET /api/audits/{audit_id}": OfFiche(("audits.read",)),
+    "GET /api/realtime/stream": OfFiche(
+        ("realtime.read",),
+        path="/api/realtime/stream?channels=private-global,private-fiche-{fiche_id}",
+        headers={"Last-Event-ID": "none"},
+        own=400,
+    ),
+}
+"""What each route asks. A stream that is asked for is not opened: what it shall resume from is no event's id."""
+
+
+PARAMETERS = {"call_id": "call-1", "step_id": "1", "config_id": "{config_id}"}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return build(SETTINGS, "postgresql://conforme@db.example.test/conforme").openapi()
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_every_route_is_classified_and_every_line_has_a_route(document: dict[str, Any]) -> None:
+    assert set(operations(document)) == set(ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_document_says_what_a_route_asks(document: dict[str, Any], route: str) -> None:
+    security = operations(document)[route].get("security", [])
+    told = [set(scopes) for each in security for scopes in each.values()]
+    if isinstance(ROUTES[route], Public):
+        assert told == []
+    else:
+        assert told == [set(permissions_of(ROUTES[route]))] * 2
+
+
+def permissions_of(rule: Rule) -> tuple[str, ...]:
+    return () if isinstance(rule, Public | Person) else rule.permissions
+
+
+@dataclass(frozen=True)
+class Known:
+    """What there is of one fiche."""
+
+    fiche_id: str
+    audit_id: str
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the walk finds: a fiche of the caller's and one of others, each with a call, a transcript and an audit."""
+
+    config_id: str
+    mine: Known
+    theirs: Known
+    absent: Known = Known(ABSENT, "999999")
+
+    def filled(self, value: Any, of: Known) -> Any:
+        """A path or a body with what it names put in."""
+        if isinstance(value, Mapping):
+            return {key: self.filled(each, of) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self.filled(each, of) for each in value]
+        names = PARAMETERS | {"fiche_id": of.fiche_id, "audit_id": of.audit_id, "config_id": self.config_id}
+        return re.sub(r"\{(\w+)\}", lambda found: names.get(found[1], "1"), value)
+
+
+async def _known(database: Database, fiche_id: str, groupe: str, advisor: str) -> Known:
+    pinned = await configured(database, f"Grille {fiche_id}")
+    async with database.write() as session:
+        cache_id = await fiche(session, fiche_id, groupe)
+        await session.execute(
+            text(
+                "update fiche_cache set attribution_user_id = :advisor, details_fetched_at = now(), listed_at = now()"
+                " where id = :id"
+            ),
+            {"advisor": advisor, "id": cache_id},
+        )
+        session.add(
+            Recording(
+                fiche_cache_id=cache_id,
+                call_id="call-1",
+                recording_url="https://cdn.example.test/r/1.mp3",
+                has_transcription=True,
+                transcription_state="done",
+                transcription_text="Bonjour.",
+                transcribed_at=now(),
+            )
+        )
+        audit_id = await audit(session, pinned, int(fiche_id), fiche_id=fiche_id, fiche_cache_id=cache_id)
+        await step(session, audit_id, 1)
+    return Known(fiche_id, str(audit_id))
+
+
+@pytest.fixture
+async def ground(database: Database) -> Ground:
+    mine = await _known(database, MINE, GROUPE, ADVISOR)
+    theirs = await _known(database, THEIRS, OTHER_GROUPE, OTHER_ADVISOR)
+    newest = await configured(database)
+    return Ground(str(newest.config_id), mine, theirs)
+
+
+async def person(database: Database, grants: Grants) -> SignedIn:
+    """Somebody of the groupe, and the one advisor, that the first fiche belongs to."""
+    async with database.write() as session:
+        await session.execute(text("update users set crm_user_id = null"))
+    return await signed_in(database, SETTINGS, grants, groupes=[GROUPE], crm_user_id=ADVISOR)
+
+
+@dataclass(frozen=True)
+class Walker:
+    """Asks one route after another."""
+
+    api: httpx2.AsyncClient
+    ground: Ground
+
+    async def ask(
+        self, route: str, headers: Mapping[str, str], of: Known, query: str = ""
+    ) -> httpx2.Response:
+        method, _, path = route.partition(" ")
+        rule = ROUTES[route]
+        named = rule if isinstance(rule, OfFiche) else None
+        filled = self.ground.filled((named and named.path) or path, of)
+        body = self.ground.filled(named.body if named else {}, of)
+        sent = {"json": body} if method != "GET" else {}
+        sent["headers"] = {**headers, **(named.headers if named else {})}
+        mark = "&" if "?" in filled else "?"
+        address = f"{filled}{mark}{query}" if query else filled
+        return await self.api.request(method, address, **sent)
+
+    async def told(
+        self, route: str, headers: Mapping[str, str], of: Known, query: str = ""
+    ) -> tuple[int, str]:
+        """Status and body, with the ids that were asked for made alike."""
+        answer = await self.ask(route, headers, of, query)
+        body = answer.text.replace(of.fiche_id, "FICHE").replace(f"'{of.audit_id}'", "'AUDIT'")
+        return answer.status_code, body
+
+
+@pytest.fixture
+async def walker(api: httpx2.AsyncClient, ground: Ground) -> Walker:
+    del api.headers["Authorization"]
+    return Walker(api, ground)
+
+
+def routes(*kinds: type[Rule]) -> list[str]:
+    return [route for route, rule in ROUTES.items() if isinstance(rule, kinds)]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_stranger_gets_nowhere_but_where_all_may(walker: Walker, route: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer guessed"}, {"X-API-Key": "cfm_guessed"}):
+        answer = await walker.ask(route, headers, walker.ground.mine)
+        if isinstance(ROUTES[route], Public):
+            assert answer.status_code not in {401, 403}
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (401, "AUTHENTICATION_ERROR")
+
+
+@pytest.mark.parametrize("route", [route for route, rule in ROUTES.items() if permissions_of(rule)])
+async def test_every_permission_of_a_route_is_needed(walker: Walker, database: Database, route: str) -> None:
+    for permission in permissions_of(ROUTES[route]):
+        need = Need.of(permission)
+        without = {
+            **everything_within(Scope.ALL).by_key,
+            need.key: Grant(need.key, Scope.ALL if need.write else None, None if need.write else Scope.ALL),
+        }
+        caller = await person(database, Grants(without))
+        for of in (walker.ground.mine, walker.ground.absent):
+            answer = await walker.ask(route, caller.headers, of)
+            assert (answer.status_code, answer.json()["error"]) == (403, MISSING_PERMISSION), permission
+
+
+@pytest.mark.parametrize("route", routes(OfFiche))
+@pytest.mark.parametrize("scope", [Scope.GROUP, Scope.SELF])
+async def test_a_fiche_of_others_is_answered_like_one_that_does_not_exist(
+    walker: Walker, database: Database, route: str, scope: Scope
+) -> None:
+    await _deny(database)
+    caller = await person(database, everything_within(scope))
+    for query in ("", FILTERS):
+        absent = await walker.told(route, caller.headers, walker.ground.absent, query)
+        assert await walker.told(route, caller.headers, walker.ground.theirs, query) == absent
+        assert absent[0] in {403, 404}
+    rule = ROUTES[route]
+    assert isinstance(rule, OfFiche)
+    answer = await walker.ask(route, caller.headers, walker.ground.mine)
+    assert answer.status_code == rule.own, answer.text
+
+
+async def _deny(database: Database) -> None:
+    """The CRM has said of the absent fiche that it does not exist: no worker is there to ask it."""
+    async with database.write() as session:
+        await session.execute(
+            text(
+                "insert into fiche_cache (fiche_id, details_success, details_message, expires_at)"
+                " values (:fiche_id, false, 'NOT_FOUND', now() + interval '5 minutes')"
+            ),
+            {"fiche_id": ABSENT},
+        )
+
+
+@pytest.mark.parametrize("route", routes(OfFiche))
+async def test_who_sees_everything_sees_the_fiche(walker: Walker, database: Database, route: str) -> None:
+    rule = ROUTES[route]
+    assert isinstance(rule, OfFiche)
+    caller = await person(database, everything_within(Scope.ALL))
+    for of in (walker.ground.mine, walker.ground.theirs):
+        answer = await walker.ask(route, caller.headers, of)
+        assert answer.status_code == rule.own, answer.text
+
+
+@pytest.mark.parametrize("route", routes(ListOfFiches))
+async def test_a_list_holds_what_is_within_scope_whatever_is_asked(
+    walker: Walker, database: Database, route: str
+) -> None:
+    ground = walker.ground
+    for scope in (Scope.GROUP, Scope.SELF):
+        caller = await person(database, everything_within(scope))
+        assert MINE in (await walker.ask(route, caller.headers, ground.mine)).text
+        for of in (ground.mine, ground.theirs):
+            for query in ("", FILTERS, "latest_only=false", "include_deleted=true", "limit=100&offset=0"):
+                answer = await walker.ask(route, caller.headers, of, query)
+                assert answer.status_code == 200, answer.text
+                assert f'"{THEIRS}"' not in answer.text
+                assert OTHER_GROUPE not in answer.text
+    everybody = await person(database, everything_within(Scope.ALL))
+    for of in (ground.mine, ground.theirs):
+        assert of.fiche_id in (await walker.ask(route, everybody.headers, of)).text
+
+
+@pytest.mark.parametrize("route", routes(ListOfFiches))
+async def test_a_list_of_others_is_as_empty_as_one_of_nothing(
+    walker: Walker, database: Database, route: str
+) -> None:
+    for scope in (Scope.GROUP, Scope.SELF):
+        nobody = await signed_in(database, SETTINGS, everything_within(scope))
+        told = [
+            await walker.told(route, nobody.headers, of)
+            for of in (walker.ground.mine, walker.ground.theirs, walker.ground.absent)
+        ]
+        assert told[0] == told[1] == told[2]
+        assert told[0][0] == 200
+
+
+@pytest.mark.parametrize("route", routes(House))
+async def test_data_of_the_house_is_for_whoever_may_whatever_their_scope(
+    walker: Walker, database: Database, route: str
+) -> None:
+    statuses: set[int] = set()
+    for scope in Scope:
+        caller = await person(database, everything_within(scope))
+        if not route.startswith("GET"):
+            statuses.add((await walker.ask(route, caller.headers, walker.ground.absent, "x=1")).status_code)
+            continue
+        statuses.add((await walker.ask(route, caller.headers, walker.ground.mine)).status_code)
+    assert not statuses & {401, 403}
+
+
+async def test_an_audit_of_a_fiche_that_nobody_knows_is_for_who_sees_everything(
+    walker: Walker, database: Database
+) -> None:
+    async with database.write() as session:
+        await session.execute(
+            text("update audits set fiche_cache_id = null where id = :id"),
+            {"id": int(walker.ground.mine.audit_id)},
+        )
+    path = f"/api/audits/{walker.ground.mine.audit_id}"
+    for scope, status in ((Scope.GROUP, 404), (Scope.SELF, 404), (Scope.ALL, 200)):
+        caller = await person(database, everything_within(scope))
+        assert (await walker.api.get(path, headers=caller.headers)).status_code == status
+        listed = (await walker.api.get("/api/audits", headers=caller.headers)).text
+        assert (MINE in listed) is (status == 200)
+
+
+async def test_whoever_asks_for_an_audit_follows_it_from_its_first_moment(
+    walker: Walker, database: Database
+) -> None:
+    caller = await person(database, everything_within(Scope.SELF))
+    asked = await walker.ask("POST /api/audits/run", caller.headers, walker.ground.mine)
+    path = f"/api/audits/{asked.json()['audit_db_id']}"
+    shown = await walker.api.get(path, headers=caller.headers)
+    assert shown.json()["data"]["status"] == "pending"
+    assert shown.json()["data"]["triggerUserId"] == str(caller.id)
+
+
+async def test_a_key_of_ones_own_replays_nothing_that_is_out_of_scope_by_now(
+    walker: Walker, database: Database
+) -> None:
+    caller = await person(database, everything_within(Scope.GROUP))
+    headers = {**caller.headers, "Idempotency-Key": "once"}
+    first = await walker.ask("POST /api/audits/run", headers, walker.ground.mine)
+    again = await walker.ask("POST /api/audits/run", headers, walker.ground.mine)
+    assert first.json()["audit_db_id"] == again.json()["audit_db_id"]
+    async with database.write() as session:
+        await session.execute(text("update fiche_cache set groupe = 'AILLEURS'"))
+    assert (await walker.ask("POST /api/audits/run", headers, walker.ground.mine)).status_code == 403
+
+
+async def test_deleted_audits_are_listed_for_who_may_delete_them(walker: Walker, database: Database) -> None:
+    async with database.write() as session:
+        await session.execute(text("update audits set deleted_at = now()"))
+    path = "/api/audits?include_deleted=true"
+    reader = await person(database, Grants.of([Grant("audits", read=Scope.ALL)]))
+    refused = await walker.api.get(path, headers=reader.headers)
+    assert (refused.status_code, refused.json()["error"]) == (403, MISSING_PERMISSION)
+    # Seen as far as the narrower of the two permissions reaches.
+    writer = await person(database, Grants.of([Grant("audits", read=Scope.ALL, write=Scope.GROUP)]))
+    shown = (await walker.api.get(path, headers=writer.headers)).text
+    assert MINE in shown
+    assert f'"{THEIRS}"' not in shown
+
+
+def test_every_key_of_a_permission_is_one_that_exists() -> None:
+    named = {permission for rule in ROUTES.values() for permission in permissions_of(rule)}
+    assert {Need.of(permission).key for permission in named} <= set(KEYS)
