@@ -1,11 +1,12 @@
 """Who sees which fiche, asked of the database."""
 
 from dataclasses import dataclass
+from importlib import import_module
 
 from fiche_room import DAY, details_of, fiche_id_of, fresh, informed, listing, stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.crm.schemas import FicheDetails, SalesFiche
@@ -143,3 +144,17 @@ async def test_a_listing_that_tells_something_else_than_a_text_tells_nothing(dat
         row = (await session.scalars(select(FicheCache))).one()
     assert (row.groupe, row.attribution_user_id) == (None, None)
     assert row.raw_data["groupe"] == {"id": 3}
+
+
+async def test_fiches_that_were_cached_before_are_whose_their_details_say(database: Database) -> None:
+    backfill = import_module("conforme.foundation.migrations.versions.0007_scope").BACKFILL
+    await stored(database, details_for("900101", Told("EQUIPE R1", "211")))
+    await stored(database, details_for("900102", Told("", "")))
+    async with database.write() as session:
+        await session.execute(text("update fiche_cache set groupe = 'KNOWN', attribution_user_id = null"))
+        await session.execute(text(backfill))
+        rows = await session.scalars(select(FicheCache).order_by(FicheCache.fiche_id))
+        assert [(row.groupe, row.attribution_user_id) for row in rows] == [
+            ("EQUIPE R1", "211"),
+            ("KNOWN", None),
+        ]

@@ -42,8 +42,8 @@ class FicheCache(Updated, Base):
         UniqueConstraint("fiche_id"),
         Index(None, "expires_at"),
         # They find whose a fiche is without reading it.
-        Index(None, "groupe", "id"),
-        Index(None, "attribution_user_id", "id"),
+        Index("ix_fiche_cache_groupe", "groupe", "id"),
+        Index("ix_fiche_cache_attribution_user_id", "attribution_user_id", "id"),
         Index(None, "sales_date"),
         Index(None, "last_revalidated_at"),
     )
