@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from sqlalchemy import delete, insert, select, text, update
 
 from audit_rows import audit, configured, fiche
-from conforme.accounts import changes
+from conforme.accounts import account_changes
 from conforme.accounts.actor import Caller
 from conforme.accounts.grants import KEYS, Grants, Scope
 from conforme.accounts.models import ApiToken, Session, Team, User, UserRole, UserTeam
@@ -216,24 +216,24 @@ Change = Callable[[WriteSession, SignedIn], Awaitable[None]]
 
 async def _disabled(session: WriteSession, person: SignedIn) -> None:
     await session.execute(update(User).where(User.id == person.id).values(status="DISABLED"))
-    await changes.told(session, [person.id])
+    await account_changes.tell(session, [person.id])
 
 
 async def _signed_out(session: WriteSession, person: SignedIn) -> None:
     await session.execute(update(Session).where(Session.user_id == person.id).values(ended_at=now()))
-    await changes.told(session, [person.id, person.id])
+    await account_changes.tell(session, [person.id, person.id])
 
 
 async def _role_taken(session: WriteSession, person: SignedIn) -> None:
     roles = await session.scalars(select(UserRole.role_id).where(UserRole.user_id == person.id))
     for role_id in list(roles):
-        await changes.told_of_role(session, role_id)
+        await account_changes.tell_holders(session, role_id)
     await session.execute(delete(UserRole).where(UserRole.user_id == person.id))
 
 
 async def _team_deleted(session: WriteSession, person: SignedIn) -> None:
     [team_id] = await session.scalars(select(UserTeam.team_id).where(UserTeam.user_id == person.id))
-    await changes.told_of_team(session, team_id)
+    await account_changes.tell_members(session, team_id)
     await session.execute(delete(UserTeam).where(UserTeam.team_id == team_id))
     await session.execute(delete(Team).where(Team.id == team_id))
 
@@ -267,7 +267,7 @@ async def test_whoever_listens_to_their_own_account_hears_why_the_stream_ends(
     own = f"private-user-{person.id}"
     async with listening(served, person.headers, own) as lines:
         async with database.write() as session:
-            await changes.told(session, [person.id])
+            await account_changes.tell(session, [person.id])
         assert await until_its_end(lines) == ["account.changed"]
     async with listening(served, person.headers, own, query="&after=0") as lines:
         assert await next_event(lines) == "account.changed"  # what is over does not end it again

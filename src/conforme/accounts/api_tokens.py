@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, false, func, or_, select, text, true
 
-from conforme.accounts import audit_log
+from conforme.accounts import account_changes, audit_log
 from conforme.accounts.actor import Actor, Caller, Scope
 from conforme.accounts.auth import API_TOKEN_PREFIX
 from conforme.accounts.grants import KEYS, Grants
@@ -198,6 +198,8 @@ async def _require_room(session: WriteSession, owner_id: int | None) -> None:
 
 async def _record(session: WriteSession, name: str, action: str, token: ApiToken, **details: Any) -> None:
     owner = None if token.owner_id is None else str(token.owner_id)
+    if token.owner_id is not None and action != "api_token.created":
+        await account_changes.tell(session, [token.owner_id])
     await audit_log.record(session, name, action, f"api_token:{token.id}", owner_id=owner, **details)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
-from conforme.accounts import audit_log, queries, team_queries, teams, users
+from conforme.accounts import account_changes, audit_log, queries, team_queries, teams, users
 from conforme.accounts.invites import mint_invite
 from conforme.accounts.models import INVITED, Team, User, UserRole
 from conforme.accounts.queries import Account
@@ -112,6 +112,7 @@ async def welcome(
         await _replace_roles(session, user.id, roles)
     team = await _placed(session, by, user, newcomer.group)
     invite_token = await _invited(session, by, user, invite_ttl)
+    await account_changes.tell(session, [user.id])
     held = list((await _account(session, user.id)).roles)
     await audit_log.record(
         session,

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, insert
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 
-from conforme.accounts import audit_log, queries
+from conforme.accounts import account_changes, audit_log, queries
 from conforme.accounts.actor import Scope
 from conforme.accounts.grants import Grant, Grants, split_suffix
 from conforme.accounts.models import Role, RolePermission
@@ -118,6 +118,7 @@ async def change(
         await session.execute(delete(RolePermission).where(RolePermission.role_id == role_id))
         await write_grants(session, role_id, grants, permissions)
         details["grants"] = [told(before.grants), told(grants)]
+        await account_changes.tell_holders(session, role_id)
     await audit_log.record(session, by.actor.name, "role.changed", _name(role_id), **details)
     return await shown(session, role_id)
 

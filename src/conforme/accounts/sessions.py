@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, Row, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, text, update
 
-from conforme.accounts import audit_log
+from conforme.accounts import account_changes, audit_log
 from conforme.accounts.models import ACTIVE, RefreshToken, Session, User
 from conforme.accounts.secrets import opaque_token, token_hash
 from conforme.foundation.database import WriteSession
@@ -204,6 +204,8 @@ async def end_sessions(
 
 
 async def _end(session: WriteSession, *which: ColumnElement[bool], because: str) -> int:
-    query = update(Session).where(*which, Session.ended_at.is_(None))
-    result = await session.execute(query.values(ended_at=func.now(), ended_because=because))
-    return result.rowcount if isinstance(result, CursorResult) else 0
+    query = update(Session).where(*which, Session.ended_at.is_(None)).returning(Session.user_id)
+    rows = await session.scalars(query.values(ended_at=func.now(), ended_because=because))
+    ended = rows.all()
+    await account_changes.tell(session, ended)
+    return len(ended)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Text, any_, delete, func, literal, literal_column, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from conforme.accounts import audit_log, queries, team_queries
+from conforme.accounts import account_changes, audit_log, queries, team_queries
 from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.models import Team, TeamGroupe, User, UserTeam
 from conforme.accounts.rules import (
@@ -85,6 +85,7 @@ async def remove(session: WriteSession, actor: Actor, team_id: int, *, force: bo
     members = await team_queries.members_count(session, team_id)
     if members and not force:
         raise Invalid(HAS_MEMBERS)
+    await account_changes.tell_members(session, team_id)
     await session.execute(delete(Team).where(Team.id == team_id))
     await audit_log.record(session, actor.name, "team.deleted", f"team:{team_id}", members=members)
     return team
@@ -150,6 +151,7 @@ async def _allowed(session: WriteSession, by: Administrator, membership: Members
 
 
 async def _record_member(session: WriteSession, actor: Actor, action: str, membership: Membership) -> None:
+    await account_changes.tell(session, [membership.user_id])
     await audit_log.record(
         session, actor.name, action, f"team:{membership.team_id}", user_id=str(membership.user_id)
     )
@@ -173,6 +175,7 @@ async def sync(session: WriteSession, actor: Actor, groups: Listed[CrmGroup]) ->
     await one_at_a_time(session)
     team_ids = await told(session, groups.items)
     added = await _join(session, await _told_members(session, groups.items, team_ids))
+    await account_changes.tell(session, [user_id for user_id, _ in added])
     await audit_log.record(
         session,
         actor.name,

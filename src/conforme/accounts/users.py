@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import delete, insert
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 
-from conforme.accounts import audit_log, queries
+from conforme.accounts import account_changes, audit_log, queries
 from conforme.accounts.invites import mint_invite
 from conforme.accounts.models import ACTIVE, DISABLED, INVITED, User, UserRole
 from conforme.accounts.queries import Account
@@ -99,6 +99,7 @@ async def change(session: WriteSession, by: Administrator, user_id: int, changes
         user.password_hash = changes.password_hash
     await session.flush()
     await _sign_out(session, before, changes)
+    await account_changes.tell(session, [user_id])
     after = await _shown(session, user_id)
     await _record_change(session, by, before, after, changes)
     return after
@@ -119,6 +120,7 @@ async def remove(session: WriteSession, by: Administrator, user_id: int) -> None
     gone = await _shown(session, user_id)
     await require_another_administrator(session, gone)
     await end_sessions(session, user_id, "disabled")
+    await account_changes.tell(session, [user_id])
     await session.execute(delete(User).where(User.id == user_id))
     await audit_log.record(session, by.actor.name, "user.deleted", _name(user_id), roles=list(gone.roles))
 

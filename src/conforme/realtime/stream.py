@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from conforme.accounts.account_changes import CHANGED
 from conforme.accounts.auth import caller_of
-from conforme.accounts.changes import CHANGED
 from conforme.foundation import events
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Forbidden

@@ -16,7 +16,7 @@ from conforme.foundation.database import WriteSession
 CHANGED: Final = "account.changed"
 
 
-async def told(session: WriteSession, user_ids: Iterable[int]) -> None:
+async def tell(session: WriteSession, user_ids: Iterable[int]) -> None:
     """For whenever a person is disabled, a session or token of theirs ends, or their roles or teams change."""
     drafts = [
         events.Draft(CHANGED, {"user_id": str(user_id)}, [events.user_channel(user_id)])
@@ -25,11 +25,11 @@ async def told(session: WriteSession, user_ids: Iterable[int]) -> None:
     await events.record_all(session, drafts)
 
 
-async def told_of_role(session: WriteSession, role_id: int) -> None:
+async def tell_holders(session: WriteSession, role_id: int) -> None:
     """The same for everybody who holds a role; before it is deleted, while it is known who does."""
-    await told(session, await session.scalars(select(UserRole.user_id).where(UserRole.role_id == role_id)))
+    await tell(session, await session.scalars(select(UserRole.user_id).where(UserRole.role_id == role_id)))
 
 
-async def told_of_team(session: WriteSession, team_id: int) -> None:
+async def tell_members(session: WriteSession, team_id: int) -> None:
     """The same for everybody in a team; before it is deleted, while it is known who is."""
-    await told(session, await session.scalars(select(UserTeam.user_id).where(UserTeam.team_id == team_id)))
+    await tell(session, await session.scalars(select(UserTeam.user_id).where(UserTeam.team_id == team_id)))
