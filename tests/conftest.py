@@ -21,7 +21,7 @@ from conforme.foundation.migrate import migrate
 from conforme.settings import Settings
 from postgres_tuning import FAST_AND_FORGETFUL
 
-pytest_plugins = ["product_fixtures"]
+pytest_plugins = ["attack_tally", "product_fixtures"]
 
 LOOPBACK = ["127.0.0.1", "::1"]
 TEMPLATE = "conforme_template"

@@ -211,6 +211,7 @@ async def test_tokens_of_the_environment_still_work(api: httpx2.AsyncClient, api
     assert (await api.get(URL)).status_code == 200
 
 
+@pytest.mark.attack("escalation by API token")
 async def test_nobody_makes_a_token_that_does_more_than_they(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -232,6 +233,7 @@ async def test_nobody_makes_a_token_that_does_more_than_they(
     await created(api, person.headers, [{"key": "audits", "read": True, "scope": "GROUP"}])
 
 
+@pytest.mark.attack("escalation by API token")
 async def test_a_token_that_makes_tokens_stays_within_itself(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -249,6 +251,7 @@ async def test_a_token_that_makes_tokens_stays_within_itself(
     assert await works(api, wide["token"])
 
 
+@pytest.mark.attack("escalation by API token")
 async def test_what_a_token_makes_does_not_outlive_it(api: httpx2.AsyncClient) -> None:
     maker = await created(api, None, MANAGES, expires_at="2100-01-01T00:00:00Z")
     via = bearer(maker["token"])
@@ -275,6 +278,7 @@ async def test_only_the_house_says_whose_fiches_a_token_sees(
     )
 
 
+@pytest.mark.attack("escalation by API token")
 async def test_a_token_of_the_house_widens_neither_groupes_nor_person(api: httpx2.AsyncClient) -> None:
     group = [{"key": "audits", "read": True, "scope": "GROUP"}]
     maker = await created(api, None, [*group, *MANAGES], groupes=["EQUIPE R1"], crm_user_id="211")
@@ -288,6 +292,7 @@ async def test_a_token_of_the_house_widens_neither_groupes_nor_person(api: httpx
     await created(api, via, group, groupes=["EQUIPE R1"], crm_user_id="211")
 
 
+@pytest.mark.attack("id guessing")
 async def test_a_foreign_token_does_not_exist(api: httpx2.AsyncClient, database: Database) -> None:
     owner = await administrator(database)
     number = (await created(api, owner.headers))["api_token"]["id"]
@@ -305,6 +310,7 @@ async def test_a_foreign_token_does_not_exist(api: httpx2.AsyncClient, database:
             )
 
 
+@pytest.mark.attack("escalation by API token")
 async def test_who_sees_all_tokens_ends_them_and_takes_nobody_s_secret(
     api: httpx2.AsyncClient, database: Database
 ) -> None:

@@ -35,6 +35,7 @@ async def statuses(client: httpx2.AsyncClient, times: int, email: str = EMAIL) -
     return [(await login(client, email=email, password=WRONG)).status_code for _ in range(times)]
 
 
+@pytest.mark.attack("brute force")
 async def test_an_address_that_fails_too_often_on_an_account_has_to_wait(
     api_app: FastAPI, database: Database
 ) -> None:
@@ -53,6 +54,7 @@ async def test_an_address_that_fails_too_often_on_an_account_has_to_wait(
         assert (await login(owner)).status_code == 200
 
 
+@pytest.mark.attack("user enumeration")
 async def test_an_account_that_many_addresses_fail_on_has_to_wait_and_tells_nobody_whether_it_exists(
     api_app: FastAPI, database: Database
 ) -> None:
@@ -77,6 +79,7 @@ async def test_an_address_alone_cannot_lock_an_account(api_app: FastAPI, databas
         assert (await login(owner)).status_code == 200
 
 
+@pytest.mark.attack("brute force")
 async def test_guesses_made_at_once_and_on_several_replicas_do_not_slip_through(
     api_app: FastAPI, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +114,7 @@ async def test_a_login_that_succeeds_clears_the_account_and_costs_the_address_no
         assert await statuses(client, 3) == [401, 401, 429]
 
 
+@pytest.mark.attack("brute force")
 async def test_an_address_has_one_limit_for_all_it_tries(api_app: FastAPI, database: Database) -> None:
     async with replica(api_app, "203.0.113.1") as client:
         tried = [
@@ -134,6 +138,7 @@ async def test_an_address_has_one_limit_for_all_it_tries(api_app: FastAPI, datab
         assert (await login(other)).status_code == 401
 
 
+@pytest.mark.attack("brute force")
 async def test_guesses_of_the_current_password_count_with_those_at_the_login(
     api_app: FastAPI, database: Database
 ) -> None:

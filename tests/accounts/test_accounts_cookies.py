@@ -82,6 +82,7 @@ def test_a_cookie_that_browsers_would_drop_is_refused_at_the_start() -> None:
         Settings.model_validate({"auth_cookie_samesite": "none", "auth_cookie_secure": False})
 
 
+@pytest.mark.attack("cross-site request")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -158,6 +159,7 @@ async def test_a_token_in_the_body_is_no_matter_of_pages(
     assert answer.status_code == 200
 
 
+@pytest.mark.attack("cross-site request")
 async def test_a_form_of_another_page_signs_nobody_in(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:

@@ -290,6 +290,7 @@ async def _somebody_waits(database: Database) -> bool:
 # Attacks
 
 
+@pytest.mark.attack("escalation by from-crm")
 async def test_attack_granting_roles_one_does_not_hold(room: Room) -> None:
     held = Grants.of([Grant("admin.users", Scope.ALL, Scope.ALL), Grant("fiches", Scope.GROUP)])
     person = await manager(room, held)
@@ -301,6 +302,7 @@ async def test_attack_granting_roles_one_does_not_hold(room: Room) -> None:
     await refused(room, 403, poorer.headers, crm_user_id="212")
 
 
+@pytest.mark.attack("escalation by from-crm")
 async def test_attack_being_invited_to_see_another_team_s_fiches(room: Room) -> None:
     held = Grants.of([Grant("admin.users", Scope.ALL, Scope.ALL), Grant("fiches", Scope.GROUP)])
     stranger = await signed_in(room.database, SETTINGS, held, groupes=["AILLEURS"])
@@ -308,6 +310,7 @@ async def test_attack_being_invited_to_see_another_team_s_fiches(room: Room) -> 
     assert error == "You cannot give sight of what you do not see"
 
 
+@pytest.mark.attack("escalation by from-crm")
 async def test_attack_changing_an_account_above_one_s_own(room: Room) -> None:
     """Another address would be a way to take it over."""
     await account(room.database, ["admin"], email="boss@example.test", crm_user_id="211", password_hash="x")
@@ -317,6 +320,7 @@ async def test_attack_changing_an_account_above_one_s_own(room: Room) -> None:
         await refused(room, 403, person.headers, **body)
 
 
+@pytest.mark.attack("escalation by from-crm")
 async def test_attack_from_within_a_narrower_scope(room: Room) -> None:
     for scope in (Scope.SELF, Scope.GROUP):
         person = await manager(room, everything_within(scope))
@@ -324,6 +328,7 @@ async def test_attack_from_within_a_narrower_scope(room: Room) -> None:
     assert room.crm.asked == []
 
 
+@pytest.mark.attack("escalation by from-crm")
 async def test_attack_taking_the_last_administrator_away(room: Room) -> None:
     number = await account(room.database, ["admin"])
     await refused(room, 409, role_keys=["viewer"])
@@ -334,6 +339,7 @@ async def test_attack_taking_the_last_administrator_away(room: Room) -> None:
     assert (await welcomed(room, role_keys=["viewer"]))["user"]["id"] == str(number)
 
 
+@pytest.mark.attack("mass assignment")
 async def test_attack_by_what_the_body_may_not_say(room: Room) -> None:
     made = await welcomed(room, status="ACTIVE", email="mine@example.test", password_hash="x", id="7")
     assert (made["user"]["status"], made["user"]["email"]) == ("INVITED", "ines211@example.test")

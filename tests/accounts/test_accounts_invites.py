@@ -79,6 +79,7 @@ async def test_what_cannot_be_an_invitation_is_named(
     assert (answer.status_code, answer.json()["details"][0]["field"]) == (400, field)
 
 
+@pytest.mark.attack("invite replay and race")
 async def test_an_invitation_is_good_for_one_use_however_many_try_at_once(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -91,6 +92,7 @@ async def test_an_invitation_is_good_for_one_use_however_many_try_at_once(
     assert await value(database, "select count(*) from sessions") == 1
 
 
+@pytest.mark.attack("invite replay and race")
 async def test_a_newer_invitation_supersedes_the_older_ones(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:

@@ -185,6 +185,7 @@ async def test_the_name_of_a_role_of_the_product_is_taken_even_before_it_exists(
     assert refusal(answer) == (409, "CONFLICT", "A role with this key exists")
 
 
+@pytest.mark.attack("mass assignment")
 async def test_a_body_sets_nothing_but_what_it_may(api: httpx2.AsyncClient, roles: None) -> None:
     smuggled = {"id": "4711", "created_at": "2001-01-01T00:00:00Z", "permissions": ["audits"], "users": [1]}
     made = await api.post("/api/admin/roles", json=smuggled | {"key": "new", "name": "new"})
@@ -207,6 +208,7 @@ async def test_an_id_that_is_none_is_named(api: httpx2.AsyncClient, database: Da
         assert refusal(answer) == (400, "VALIDATION_ERROR", "Invalid role id")
 
 
+@pytest.mark.attack("escalation by role edit")
 async def test_roles_of_the_product_are_neither_edited_nor_deleted(
     api: httpx2.AsyncClient, roles: None
 ) -> None:
@@ -231,6 +233,7 @@ async def test_a_role_that_people_hold_is_not_deleted(api: httpx2.AsyncClient, r
     assert (await api.delete(f"/api/admin/roles/{role_id}")).status_code == 200
 
 
+@pytest.mark.attack("escalation by role edit")
 async def test_nobody_makes_or_widens_a_role_beyond_what_they_hold(
     api: httpx2.AsyncClient, database: Database, roles: None
 ) -> None:
@@ -251,6 +254,7 @@ async def test_nobody_makes_or_widens_a_role_beyond_what_they_hold(
     assert kept["permission_grants"] == [READS_AUDITS]
 
 
+@pytest.mark.attack("escalation by role edit")
 async def test_nobody_changes_a_role_that_grants_what_they_do_not_hold(
     api: httpx2.AsyncClient, database: Database, roles: None
 ) -> None:
@@ -264,6 +268,7 @@ async def test_nobody_changes_a_role_that_grants_what_they_do_not_hold(
     assert refusal(await api.delete(path, headers=clerk.headers)) == above
 
 
+@pytest.mark.attack("escalation by role edit")
 @pytest.mark.parametrize("scope", [Scope.SELF, Scope.GROUP])
 async def test_roles_are_changed_only_by_a_permission_over_everything(
     api: httpx2.AsyncClient, database: Database, roles: None, scope: Scope

@@ -37,6 +37,11 @@ class Public:
 
 
 @dataclass(frozen=True)
+class SignIn:
+    """Whoever calls is heard, and refused for what they bring: no permission, and nothing of a fiche."""
+
+
+@dataclass(frozen=True)
 class Person:
     """Whoever is signed in, whatever they may do; tokens are no people."""
 
@@ -44,6 +49,13 @@ class Person:
 @dataclass(frozen=True)
 class House:
     """Data of the house: these permissions, whatever their scope."""
+
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """These permissions; beyond them, rules of their own say who sees and changes what (see the tests of that room)."""
 
     permissions: tuple[str, ...]
 
@@ -68,8 +80,13 @@ class ListOfFiches:
     permissions: tuple[str, ...]
 
 
-Rule = Public | Person | House | OfFiche | ListOfFiches
+Rule = Public | SignIn | Person | House | Ruled | OfFiche | ListOfFiches
 
+PEOPLE_READ = Ruled(("admin.users.read",))
+PEOPLE_WRITE = Ruled(("admin.users.write",))
+ROLES_WRITE = Ruled(("admin.roles.write",))
+HOOKS_READ = Ruled(("fiches.read",))
+HOOKS_WRITE = Ruled(("fiches.write",))
 CONFIGS_READ = House(("audit-configs.read",))
 CONFIGS_WRITE = House(("audit-configs.read", "audit-configs.write"))
 RUN = {"fiche_id": "{fiche_id}", "audit_config_id": "{config_id}"}
@@ -77,6 +94,40 @@ RUN = {"fiche_id": "{fiche_id}", "audit_config_id": "{config_id}"}
 ROUTES: Mapping[str, Rule] = {
     "GET /health": Public(),
     "GET /health/ready": Public(),
+    "POST /api/auth/login": SignIn(),
+    "POST /api/auth/refresh": SignIn(),
+    "POST /api/auth/logout": SignIn(),
+    "POST /api/auth/invite/accept": SignIn(),
+    "GET /api/auth/me": SignIn(),
+    "POST /api/auth/password": Person(),
+    "POST /api/auth/logout-everywhere": Person(),
+    "GET /api/admin/users": PEOPLE_READ,
+    "POST /api/admin/users": PEOPLE_WRITE,
+    "PATCH /api/admin/users/{user_id}": PEOPLE_WRITE,
+    "DELETE /api/admin/users/{user_id}": PEOPLE_WRITE,
+    "POST /api/admin/users/{user_id}/invite": PEOPLE_WRITE,
+    "POST /api/admin/users/{user_id}/logout": PEOPLE_WRITE,
+    "POST /api/admin/users/from-crm": PEOPLE_WRITE,
+    "GET /api/admin/roles": House(("admin.roles.read",)),
+    "POST /api/admin/roles": ROLES_WRITE,
+    "GET /api/admin/roles/{role_id}": House(("admin.roles.read",)),
+    "PATCH /api/admin/roles/{role_id}": ROLES_WRITE,
+    "DELETE /api/admin/roles/{role_id}": ROLES_WRITE,
+    "GET /api/admin/permissions": House(("admin.permissions.read",)),
+    "GET /api/admin/audit-log": PEOPLE_READ,
+    "GET /api/admin/crm/users": PEOPLE_READ,
+    "GET /api/admin/crm/teams": PEOPLE_READ,
+    "POST /api/admin/teams/sync-from-crm": PEOPLE_WRITE,
+    "GET /api/admin/teams": PEOPLE_READ,
+    "POST /api/admin/teams": PEOPLE_WRITE,
+    "PATCH /api/admin/teams/{team_id}": PEOPLE_WRITE,
+    "DELETE /api/admin/teams/{team_id}": PEOPLE_WRITE,
+    "POST /api/admin/teams/{team_id}/members": PEOPLE_WRITE,
+    "DELETE /api/admin/teams/{team_id}/members/{user_id}": PEOPLE_WRITE,
+    "GET /api/admin/api-tokens": PEOPLE_READ,
+    "POST /api/admin/api-tokens": PEOPLE_WRITE,
+    "POST /api/admin/api-tokens/{token_id}/rotate": PEOPLE_WRITE,
+    "DELETE /api/admin/api-tokens/{token_id}": PEOPLE_WRITE,
     "GET /api/fiches/{fiche_id}": OfFiche(("fiches.read",)),
     "GET /api/fiches/{fiche_id}/cache": OfFiche(("fiches.read",)),
     "GET /api/fiches/{fiche_id}/status": OfFiche(("fiches.read",)),
@@ -103,6 +154,19 @@ ROUTES: Mapping[str, Rule] = {
     "GET /api/audits/control-points/statuses": House(("audits.read",)),
     "GET /api/audits/by-fiche/{fiche_id}": ListOfFiches(("audits.read",)),
     "GET /api/audits/{audit_id}": OfFiche(("audits.read",)),
+    "POST /api/realtime/pusher/auth": OfFiche(
+        ("realtime.auth",),
+        body={"socket_id": "123.456", "channel_name": "private-fiche-{fiche_id}"},
+        own=503,
+    ),
+    "POST /api/realtime/pusher/test": Ruled(("realtime.test",)),
+    "GET /api/webhooks/deliveries": HOOKS_READ,
+    "GET /api/webhooks/deliveries/{delivery_id}": HOOKS_READ,
+    "POST /api/webhooks/deliveries/redeliver": HOOKS_WRITE,
+    "POST /api/webhooks/deliveries/{delivery_id}/redeliver": HOOKS_WRITE,
+    "GET /api/webhooks/endpoints": HOOKS_READ,
+    "POST /api/webhooks/endpoints/{endpoint_id}/secret": HOOKS_WRITE,
+    "POST /api/webhooks/endpoints/{endpoint_id}/enable": HOOKS_WRITE,
     "GET /api/realtime/stream": OfFiche(
         ("realtime.read",),
         path="/api/realtime/stream?channels=private-global,private-fiche-{fiche_id}",
@@ -137,14 +201,14 @@ def test_every_route_is_classified_and_every_line_has_a_route(document: dict[str
 def test_the_document_says_what_a_route_asks(document: dict[str, Any], route: str) -> None:
     security = operations(document)[route].get("security", [])
     told = [set(scopes) for each in security for scopes in each.values()]
-    if isinstance(ROUTES[route], Public):
+    if isinstance(ROUTES[route], Public | SignIn):
         assert told == []
     else:
         assert told == [set(permissions_of(ROUTES[route]))] * 2
 
 
 def permissions_of(rule: Rule) -> tuple[str, ...]:
-    return () if isinstance(rule, Public | Person) else rule.permissions
+    return () if isinstance(rule, Public | SignIn | Person) else rule.permissions
 
 
 @dataclass(frozen=True)
@@ -256,16 +320,20 @@ def routes(*kinds: type[Rule]) -> list[str]:
     return [route for route, rule in ROUTES.items() if isinstance(rule, kinds)]
 
 
+@pytest.mark.attack("no credential")
 @pytest.mark.parametrize("route", ROUTES)
 async def test_a_stranger_gets_nowhere_but_where_all_may(walker: Walker, route: str) -> None:
     for headers in ({}, {"Authorization": "Bearer guessed"}, {"X-API-Key": "cfm_guessed"}):
         answer = await walker.ask(route, headers, walker.ground.mine)
         if isinstance(ROUTES[route], Public):
             assert answer.status_code not in {401, 403}
+        elif isinstance(ROUTES[route], SignIn):
+            assert answer.status_code in {400, 401} or answer.json()["data"] == {"logged_out": True}
         else:
             assert (answer.status_code, answer.json()["code"]) == (401, "AUTHENTICATION_ERROR")
 
 
+@pytest.mark.attack("vertical access")
 @pytest.mark.parametrize("route", [route for route, rule in ROUTES.items() if permissions_of(rule)])
 async def test_every_permission_of_a_route_is_needed(walker: Walker, database: Database, route: str) -> None:
     for permission in permissions_of(ROUTES[route]):
@@ -280,6 +348,7 @@ async def test_every_permission_of_a_route_is_needed(walker: Walker, database: D
             assert (answer.status_code, answer.json()["error"]) == (403, MISSING_PERMISSION), permission
 
 
+@pytest.mark.attack("horizontal access")
 @pytest.mark.parametrize("route", routes(OfFiche))
 @pytest.mark.parametrize("scope", [Scope.GROUP, Scope.SELF])
 async def test_a_fiche_of_others_is_answered_like_one_that_does_not_exist(
@@ -319,6 +388,7 @@ async def test_who_sees_everything_sees_the_fiche(walker: Walker, database: Data
         assert answer.status_code == rule.own, answer.text
 
 
+@pytest.mark.attack("filter override")
 @pytest.mark.parametrize("route", routes(ListOfFiches))
 async def test_a_list_holds_what_is_within_scope_whatever_is_asked(
     walker: Walker, database: Database, route: str
@@ -338,6 +408,7 @@ async def test_a_list_holds_what_is_within_scope_whatever_is_asked(
         assert of.fiche_id in (await walker.ask(route, everybody.headers, of)).text
 
 
+@pytest.mark.attack("filter override")
 @pytest.mark.parametrize("route", routes(ListOfFiches))
 async def test_a_list_of_others_is_as_empty_as_one_of_nothing(
     walker: Walker, database: Database, route: str
@@ -393,6 +464,7 @@ async def test_whoever_asks_for_an_audit_follows_it_from_its_first_moment(
     assert shown.json()["data"]["triggerUserId"] == str(caller.id)
 
 
+@pytest.mark.attack("replay out of scope")
 async def test_a_key_of_ones_own_replays_nothing_that_is_out_of_scope_by_now(
     walker: Walker, database: Database
 ) -> None:
@@ -406,6 +478,7 @@ async def test_a_key_of_ones_own_replays_nothing_that_is_out_of_scope_by_now(
     assert (await walker.ask("POST /api/audits/run", headers, walker.ground.mine)).status_code == 403
 
 
+@pytest.mark.attack("vertical access")
 async def test_deleted_audits_are_listed_for_who_may_delete_them(walker: Walker, database: Database) -> None:
     async with database.write() as session:
         await session.execute(text("update audits set deleted_at = now()"))

@@ -139,6 +139,7 @@ async def test_a_login_changed_under_way_is_refused(
     assert await value(database, "select count(*) from sessions") == 0
 
 
+@pytest.mark.attack("session fixation")
 async def test_a_login_is_a_new_session_whatever_cookie_it_came_with(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -204,6 +205,7 @@ async def test_each_refusal_of_a_refresh_has_its_own_sentence(
     assert (await refreshed(browser, token)).json()["code"] == "AUTHENTICATION_ERROR"
 
 
+@pytest.mark.attack("refresh race")
 async def test_of_six_refreshes_at_once_one_gets_through_and_the_session_lives(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -220,6 +222,7 @@ async def test_of_six_refreshes_at_once_one_gets_through_and_the_session_lives(
     assert (await refreshed(browser, refresh_token(through[0]))).status_code == 200
 
 
+@pytest.mark.attack("refresh replay")
 async def test_a_used_token_ends_the_session_once_its_successor_was_used(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -237,6 +240,7 @@ async def test_a_used_token_ends_the_session_once_its_successor_was_used(
     assert (await refreshed(browser, refresh_token(other))).status_code == 200
 
 
+@pytest.mark.attack("refresh replay")
 async def test_a_used_token_ends_the_session_after_the_grace(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -251,6 +255,7 @@ async def test_a_used_token_ends_the_session_after_the_grace(
     assert told(await refreshed(browser, refresh_token(second))) == REVOKED
 
 
+@pytest.mark.attack("refresh replay")
 async def test_without_grace_a_second_use_ends_the_session_at_once(
     api_app: FastAPI, database: Database
 ) -> None:
@@ -397,6 +402,7 @@ async def test_only_an_access_token_of_a_session_says_who_one_is(
     assert told(await me(browser, headers)) == (401, "User not found")
 
 
+@pytest.mark.attack("token in a URL")
 async def test_a_token_in_a_url_opens_nothing(
     browser: httpx2.AsyncClient, api_token: str, database: Database
 ) -> None:

@@ -337,6 +337,7 @@ async def test_no_connection_is_held_while_the_crm_is_asked(room: Room) -> None:
 # Attacks
 
 
+@pytest.mark.attack("escalation by team rename")
 async def test_attack_renaming_one_s_team_to_another_groupe(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -361,6 +362,7 @@ async def test_renaming_a_team_hides_nothing(api: httpx2.AsyncClient, database: 
     assert await sight(database, person) == {"51", "EQUIPE R1"}
 
 
+@pytest.mark.attack("escalation by team rename")
 async def test_attack_creating_a_team_with_another_groupe_s_name(
     room: Room,
 ) -> None:
@@ -383,6 +385,7 @@ async def test_attack_creating_a_team_with_another_groupe_s_name(
     assert room.crm.asked == [], "who may not is refused before the CRM is asked"
 
 
+@pytest.mark.attack("escalation by membership")
 async def test_attack_adding_oneself_to_a_foreign_team(api: httpx2.AsyncClient, database: Database) -> None:
     foreign = (await stated(api, "52", "EQUIPE R2"))["id"]
     for scope, status in ((Scope.GROUP, 404), (Scope.SELF, 403)):
@@ -418,6 +421,7 @@ async def test_a_manager_moves_people_between_their_own_teams_alone(
     assert await members(database, own) == {manager.id}
 
 
+@pytest.mark.attack("escalation by membership")
 async def test_a_manager_moves_nobody_who_may_do_more_than_they(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -488,6 +492,7 @@ async def test_only_who_manages_people_manages_teams(
         assert stranger.status_code == 401
 
 
+@pytest.mark.attack("escalation by membership")
 async def test_attack_giving_oneself_sight_by_the_right_to_place_everybody(
     api: httpx2.AsyncClient, database: Database
 ) -> None:

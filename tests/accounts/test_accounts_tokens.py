@@ -121,6 +121,7 @@ async def test_a_token_says_what_the_contract_says(browser: httpx2.AsyncClient, 
     assert claims["sid"] == str(await value(database, "select id from sessions"))
 
 
+@pytest.mark.attack("token forgery")
 @pytest.mark.parametrize("name", FORGED)
 async def test_a_forged_token_opens_nothing(
     browser: httpx2.AsyncClient, database: Database, name: str
@@ -131,6 +132,7 @@ async def test_a_forged_token_opens_nothing(
     assert await tried(browser, FORGED[name](claims)) == 401
 
 
+@pytest.mark.attack("token forgery")
 async def test_the_session_of_another_is_not_ones_own(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -142,6 +144,7 @@ async def test_the_session_of_another_is_not_ones_own(
     assert await tried(browser, signed(others | {"sid": own["sid"]})) == 401
 
 
+@pytest.mark.attack("token forgery")
 async def test_grants_written_into_a_token_grant_nothing(
     browser: httpx2.AsyncClient, database: Database
 ) -> None:

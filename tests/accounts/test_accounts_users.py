@@ -139,6 +139,7 @@ async def test_one_email_is_one_person_even_when_asked_for_at_once(
     assert len(await logged(database, "user.created")) == 1
 
 
+@pytest.mark.attack("mass assignment")
 async def test_a_body_sets_nothing_but_what_it_may(api: httpx2.AsyncClient, database: Database) -> None:
     smuggled = {
         "id": "4711",
@@ -287,6 +288,7 @@ async def test_who_can_sign_in_or_is_disabled_is_not_invited(
     assert refusal(answer) == (409, "CONFLICT", "The user is disabled")
 
 
+@pytest.mark.attack("id guessing")
 @pytest.mark.parametrize("scope", [Scope.GROUP, Scope.SELF])
 async def test_people_outside_the_scope_are_as_if_absent(
     api: httpx2.AsyncClient, database: Database, scope: Scope
@@ -333,6 +335,7 @@ async def test_reading_people_does_not_let_one_change_them(
     assert (await api.get("/api/admin/users", headers={"Authorization": ""})).status_code == 401
 
 
+@pytest.mark.attack("escalation by role")
 async def test_nobody_assigns_a_role_that_grants_what_they_do_not_hold(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -352,6 +355,7 @@ async def test_nobody_assigns_a_role_that_grants_what_they_do_not_hold(
     assert "eve@example.test" not in {user["email"] for user in listed}
 
 
+@pytest.mark.attack("taking an account over")
 async def test_nobody_touches_a_person_who_may_do_more(api: httpx2.AsyncClient, database: Database) -> None:
     clerk = await signed_in(database, SETTINGS, granting(["admin.users", "audits"], Scope.ALL, write=True))
     above = await signed_in(database, SETTINGS, EVERYTHING)
@@ -362,6 +366,7 @@ async def test_nobody_touches_a_person_who_may_do_more(api: httpx2.AsyncClient, 
     assert (await api.get("/api/admin/users", headers=above.headers)).status_code == 200
 
 
+@pytest.mark.attack("escalation by invite")
 async def test_an_invitation_of_a_person_who_may_do_more_is_refused(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -372,6 +377,7 @@ async def test_an_invitation_of_a_person_who_may_do_more_is_refused(
     assert refusal(answer) == FORBIDDEN_GRANT
 
 
+@pytest.mark.attack("taking an account over")
 @pytest.mark.parametrize(
     ("scope", "groupes", "crm_user_id"),
     [
@@ -397,6 +403,7 @@ async def test_a_colleague_who_sees_other_fiches_is_not_taken_over(
     assert (await api.patch(path, json={"password": PASSWORD})).status_code == 200
 
 
+@pytest.mark.attack("escalation by role")
 async def test_nobody_changes_their_own_roles_or_status_nor_deletes_themselves(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -417,6 +424,7 @@ async def _administrators(api: httpx2.AsyncClient, database: Database, count: in
     return [await new_user(api, f"admin{number}@example.test", ["admin"]) for number in range(count)]
 
 
+@pytest.mark.attack("removing the last administrator")
 async def test_the_last_administrator_stays(api: httpx2.AsyncClient, database: Database) -> None:
     (only,) = await _administrators(api, database, 1)
     await new_user(api, "ana@example.test", ["operator"])
@@ -443,6 +451,7 @@ async def _administrators_and_the_first_may_go(api: httpx2.AsyncClient, first: i
     assert (await api.delete(f"/api/admin/users/{first}")).status_code == 200
 
 
+@pytest.mark.attack("removing the last administrator")
 @pytest.mark.parametrize("how", ["disable", "demote", "delete"])
 async def test_two_administrators_who_remove_each_other_at_once_leave_one(
     api: httpx2.AsyncClient, database: Database, how: str

@@ -70,6 +70,7 @@ async def passes(database: Database, caller: Caller, *channels: str) -> bool:
     return True
 
 
+@pytest.mark.attack("channel of others")
 @pytest.mark.parametrize("scope", [Scope.GROUP, Scope.SELF])
 async def test_who_sees_some_fiches_listens_to_those_and_to_no_other(
     database: Database, audits: Mapping[str, tuple[str, str]], scope: Scope
@@ -117,6 +118,7 @@ async def test_each_kind_of_channel_asks_for_its_own_permission(
     assert admitted == enough
 
 
+@pytest.mark.attack("channel of others")
 async def test_a_channel_of_a_person_is_for_that_person_alone(database: Database, api_app: FastAPI) -> None:
     everything = everything_within(Scope.ALL)
     one = await signed_in(database, SETTINGS, everything)
@@ -127,6 +129,7 @@ async def test_a_channel_of_a_person_is_for_that_person_alone(database: Database
     assert not await passes(database, calling(everything, user_id=one.id), f"private-user-{one.id}")
 
 
+@pytest.mark.attack("channel of others")
 @pytest.mark.parametrize("name", ["private-admin-1", "presence-org-1", "public-audit-1", "private-user-"])
 async def test_what_is_in_no_table_is_no_channel(
     api: httpx2.AsyncClient, database: Database, name: str
@@ -135,6 +138,7 @@ async def test_what_is_in_no_table_is_no_channel(
     assert (answer.status_code, answer.json()["error"]) == (403, "Channel not allowed")
 
 
+@pytest.mark.attack("channel of others")
 async def test_a_stream_of_a_foreign_channel_is_refused_like_one_of_none(
     api: httpx2.AsyncClient, database: Database, audits: Mapping[str, tuple[str, str]]
 ) -> None:
