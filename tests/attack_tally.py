@@ -30,14 +30,14 @@ def attempts_counted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Prints how many attacks were tried, by kind, and how many succeeded: those whose test failed."""
-    tried, succeeded = Counter[str](), 0
-    for outcome in ("passed", "failed"):
-        for report in terminalreporter.getreports(outcome):
-            for name, value in getattr(report, "user_properties", ()):
-                if name == PROPERTY and report.when == "teardown":
-                    tried[value[0]] += value[1]
-            if outcome == "failed" and "attack" in getattr(report, "keywords", {}):
-                succeeded += 1
+    tried = Counter[str]()
+    for report in terminalreporter.getreports(
+        ""
+    ):  # what is neither passed nor failed: set-ups and tear-downs
+        for name, value in report.user_properties:
+            if name == PROPERTY and report.when == "teardown":  # by then all is told
+                tried[value[0]] += value[1]
+    succeeded = sum("attack" in report.keywords for report in terminalreporter.getreports("failed"))
     if not tried:
         return
     terminalreporter.section("attacks")

@@ -19,6 +19,14 @@ SETTINGS = Settings(
     jwt_access_secret=SecretStr("a key of the test suite, long enough"),
     node_env="test",
 )
+PUSHER = {
+    "pusher_app_id": "1",
+    "pusher_key": "k",
+    "pusher_secret": SecretStr("s"),
+    "pusher_cluster": "eu",
+    "pusher_dry_run": True,
+}
+"""Settings of a provider of live events that is never called."""
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,13 @@ asks: a route that is not in it fails this test, and so does a line without a ro
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 
 from audit_rows import audit, configured, fiche, step
@@ -18,9 +19,10 @@ from conforme.accounts.actor import MISSING_PERMISSION
 from conforme.accounts.grants import KEYS, Grant, Grants, Need, Scope
 from conforme.app import build
 from conforme.foundation.database import Database, now
+from conforme.foundation.resources import Resources
 from conforme.recordings.models import Recording
 from people import SignedIn, everything_within, signed_in
-from product_fixtures import SETTINGS
+from product_fixtures import PUSHER, SETTINGS
 
 GROUPE, ADVISOR = "EQUIPE R1", "211"
 OTHER_GROUPE, OTHER_ADVISOR = "EQUIPE R2", "212"
@@ -157,7 +159,6 @@ ROUTES: Mapping[str, Rule] = {
     "POST /api/realtime/pusher/auth": OfFiche(
         ("realtime.auth",),
         body={"socket_id": "123.456", "channel_name": "private-fiche-{fiche_id}"},
-        own=503,
     ),
     "POST /api/realtime/pusher/test": Ruled(("realtime.test",)),
     "GET /api/webhooks/deliveries": HOOKS_READ,
@@ -311,9 +312,12 @@ class Walker:
 
 
 @pytest.fixture
-async def walker(api: httpx2.AsyncClient, ground: Ground) -> Walker:
+async def walker(api: httpx2.AsyncClient, api_app: FastAPI, ground: Ground) -> AsyncGenerator[Walker]:
     del api.headers["Authorization"]
-    return Walker(api, ground)
+    resources: Resources = api_app.state.resources
+    api_app.state.resources = replace(resources, settings=SETTINGS.model_copy(update=PUSHER))
+    yield Walker(api, ground)
+    api_app.state.resources = resources
 
 
 def routes(*kinds: type[Rule]) -> list[str]:

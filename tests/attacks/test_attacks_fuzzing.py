@@ -1,20 +1,21 @@
 """The API document, fuzzed with each scope: no 500, no undocumented status, no answer its schema does not allow."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
+from attack_tally import PROPERTY
 from conforme.accounts.grants import Scope
 from conforme.app import Role
 from conforme.fiches import reading
 from conforme.foundation.database import Database
 from conforme.process import Served, http_server
 from people import everything_within, signed_in
-from product_fixtures import SETTINGS
+from product_fixtures import PUSHER, SETTINGS
 
 CONFIGURATION = Path(__file__).with_name("fuzzing.toml")
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
@@ -30,17 +31,7 @@ async def served(
 ) -> AsyncGenerator[Served]:
     """A server whose readers do not wait for a fetch that nobody makes."""
     monkeypatch.setattr(reading, "READ_SECONDS", 0.05)
-    settings = SETTINGS.model_copy(
-        update={
-            "port": 0,
-            "fiche_api_base_url": NOBODY,
-            "pusher_app_id": "1",
-            "pusher_key": "k",
-            "pusher_secret": SecretStr("s"),
-            "pusher_cluster": "eu",
-            "pusher_dry_run": True,
-        }
-    )
+    settings = SETTINGS.model_copy(update={"port": 0, "fiche_api_base_url": NOBODY, **PUSHER})
     async with http_server(settings, database_url, Role.API) as server:
         yield server
 
@@ -48,7 +39,7 @@ async def served(
 @pytest.mark.attack("fuzzing")
 @pytest.mark.parametrize("scope", list(Scope))
 async def test_no_request_gets_an_answer_that_is_not_documented(
-    served: Served, database: Database, scope: Scope
+    served: Served, database: Database, scope: Scope, request: pytest.FixtureRequest
 ) -> None:
     person = await signed_in(
         database, SETTINGS, everything_within(scope), groupes=["EQUIPE R1"], crm_user_id="211"
@@ -62,9 +53,8 @@ async def test_no_request_gets_an_answer_that_is_not_documented(
         f"--checks={CHECKS}",
         "--phases=fuzzing",
         f"--exclude-path-regex={LEFT_OUT}",
-        "--max-examples=4",
+        "--max-examples=3",
         "--request-timeout=30",
-        "--workers=4",
         "--seed=1",
         "--no-color",
         stdout=asyncio.subprocess.PIPE,
@@ -72,3 +62,6 @@ async def test_no_request_gets_an_answer_that_is_not_documented(
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()[-12_000:]
+    made = re.search(r"(\d+) generated", said.decode())
+    assert made is not None
+    request.node.user_properties.append((PROPERTY, ("fuzzing", int(made[1]))))
