@@ -103,7 +103,7 @@ class Rig:
         self.config_id = 0
         self.environment = {
             **os.environ,
-            **sandbox,
+            **{name: value for name, value in sandbox.items() if not name.startswith("PUSHER_")},
             "DATABASE_URL": url,
             "API_AUTH_TOKEN": TOKEN,
             "LOG_LEVEL": "warning",

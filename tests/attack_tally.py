@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         ""
     ):  # what is neither passed nor failed: set-ups and tear-downs
         for name, value in report.user_properties:
-            if name == PROPERTY and report.when == "teardown":  # by then all is told
+            if name == PROPERTY and report.when == "teardown":
                 tried[value[0]] += value[1]
     succeeded = sum("attack" in report.keywords for report in terminalreporter.getreports("failed"))
     if not tried:
