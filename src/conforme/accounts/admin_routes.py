@@ -8,7 +8,6 @@ from fastapi import APIRouter, Depends, Query
 from conforme.accounts import audit_log, queries, roles, users
 from conforme.accounts.actor import Actor
 from conforme.accounts.admin_schemas import (
-    Answer,
     AuditLogData,
     CreateRole,
     CreateUser,
@@ -16,7 +15,6 @@ from conforme.accounts.admin_schemas import (
     EntryOut,
     InviteData,
     LoggedOut,
-    PaginationOut,
     PermissionOut,
     PermissionsData,
     RoleData,
@@ -34,7 +32,7 @@ from conforme.accounts.queries import Slice
 from conforme.accounts.rules import Administrator, require_everywhere
 from conforme.accounts.users import Changes, NewUser
 from conforme.foundation.database import ReadSession
-from conforme.foundation.web import ERRORS, INT64_MAX, Page, ResourcesDep, Text, path_id
+from conforme.foundation.web import ERRORS, INT64_MAX, Answer, Page, Pagination, ResourcesDep, Text, path_id
 
 MAX_PAGE = 500
 MAX_LOG_PAGE = 200
@@ -186,5 +184,5 @@ async def read_audit_log(
 
 async def _log_page(session: ReadSession, page: Page, action: str | None) -> AuditLogData:
     rows, total = await audit_log.page(session, limit=page.limit, offset=page.offset, action=action)
-    pagination = PaginationOut.model_validate(page.describe(total))
+    pagination = Pagination.model_validate(page.describe(total))
     return AuditLogData(entries=[EntryOut.of(row) for row in rows], pagination=pagination)

@@ -4,7 +4,7 @@ Unknown keys of a body are dropped: ids, hashes and grants of a person come from
 """
 
 import re
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,7 @@ from conforme.accounts.models import AuditLogRow
 from conforme.accounts.queries import RoleGrant, RoleSheet
 from conforme.accounts.roles import NewRole, merged, of_permission_keys
 from conforme.accounts.rules import VIEWER
-from conforme.foundation.web import Text, WireId, WireTime
+from conforme.foundation.web import Pagination, Text, WireId, WireTime
 
 T = TypeVar("T")
 
@@ -67,11 +67,6 @@ NewKey = Annotated[
 ]
 Name = Annotated[Text, Field(min_length=1, max_length=200), AfterValidator(_unblank)]
 Description = Annotated[Text, Field(max_length=5000)]
-
-
-class Answer(BaseModel, Generic[T]):
-    success: Literal[True] = True
-    data: T
 
 
 class CreateUser(BaseModel):
@@ -253,16 +248,6 @@ class EntryOut(BaseModel):
         )
 
 
-class PaginationOut(BaseModel):
-    total: int
-    limit: int
-    offset: int
-    current_page: int
-    total_pages: int
-    has_next_page: bool
-    has_prev_page: bool
-
-
 class AuditLogData(BaseModel):
     entries: list[EntryOut]
-    pagination: PaginationOut
+    pagination: Pagination

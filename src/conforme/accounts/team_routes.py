@@ -13,7 +13,6 @@ from conforme.accounts.models import Team, User
 from conforme.accounts.rules import Administrator, require_everywhere
 from conforme.accounts.team_schemas import (
     AddMember,
-    Answer,
     ChangeTeam,
     CrmTeamLine,
     CrmTeamList,
@@ -26,7 +25,6 @@ from conforme.accounts.team_schemas import (
     MemberAdded,
     MemberOut,
     MemberRemoved,
-    Paging,
     PersonOut,
     Synced,
     TeamAnswer,
@@ -39,7 +37,7 @@ from conforme.accounts.team_schemas import (
 )
 from conforme.crm.directory import CrmDirectory
 from conforme.crm.directory_schemas import CrmGroup, CrmUser
-from conforme.foundation.web import ERRORS, Page, ResourcesDep, path_id
+from conforme.foundation.web import ERRORS, Answer, Page, Pagination, ResourcesDep, path_id
 
 router = APIRouter(prefix="/api/admin", tags=["teams"], responses=ERRORS)
 
@@ -208,8 +206,8 @@ def _cut(items: Sequence[Item], page: Page) -> Sequence[Item]:
     return items[page.offset : page.offset + page.limit]
 
 
-def _paging(page: Page, total: int) -> Paging:
-    return Paging.model_validate(page.describe(total))
+def _paging(page: Page, total: int) -> Pagination:
+    return Pagination.model_validate(page.describe(total))
 
 
 def _address(user: CrmUser) -> str:

@@ -1,11 +1,11 @@
 """The wire of teams and of the CRM's directory (spec/http-auth §4): snake_case, ids as strings."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from conforme.crm.directory_schemas import MAX_ID
-from conforme.foundation.web import Text, WireId
+from conforme.foundation.web import Pagination, Text, WireId
 
 T = TypeVar("T")
 
@@ -28,27 +28,12 @@ CrmKey = Annotated[
 """An id of the CRM; a number is read as its digits."""
 
 
-class Answer(BaseModel, Generic[T]):
-    success: Literal[True] = True
-    data: T
-
-
-class Paging(BaseModel):
-    total: int
-    limit: int
-    offset: int
-    current_page: int
-    total_pages: int
-    has_next_page: bool
-    has_prev_page: bool
-
-
 class Counted(BaseModel):
     """What every list has beside its items."""
 
     count: int
     """Of the items in this answer."""
-    pagination: Paging
+    pagination: Pagination
 
 
 class TeamName(BaseModel):

@@ -8,9 +8,8 @@ from conforme.accounts import api_tokens
 from conforme.accounts.actor import Actor
 from conforme.accounts.auth import CurrentCaller, may
 from conforme.accounts.models import ApiToken
-from conforme.accounts.team_schemas import Answer, Paging
 from conforme.accounts.token_schemas import CreateToken, Issued, Revoked, TokenList, TokenOut
-from conforme.foundation.web import ERRORS, Page, ResourcesDep, path_id
+from conforme.foundation.web import ERRORS, Answer, Page, Pagination, ResourcesDep, path_id
 
 router = APIRouter(prefix="/api/admin/api-tokens", tags=["API tokens"], responses=ERRORS)
 
@@ -32,7 +31,7 @@ async def listing(
     async with resources.database.read() as session:
         tokens, total = await api_tokens.page_of(session, actor, page)
     shown = [_out(token) for token in tokens]
-    paging = Paging.model_validate(page.describe(total))
+    paging = Pagination.model_validate(page.describe(total))
     return Answer(data=TokenList(api_tokens=shown, count=len(shown), pagination=paging))
 
 

@@ -20,7 +20,7 @@ from conforme.audit_configs.rules import (
     Severity,
     StepRule,
 )
-from conforme.foundation.web import Wire, WireId, WireTime
+from conforme.foundation.web import Answer, Wire, WireId, WireTime
 
 T = TypeVar("T")
 
@@ -30,11 +30,6 @@ Points = Annotated[tuple[ControlPoint, ...], Field(min_length=1, max_length=60)]
 Keywords = Annotated[tuple[Line, ...], Field(max_length=100)]
 Position = Annotated[int, Field(ge=1, le=10_000)]
 StepWeight = Annotated[int, Field(ge=1, le=10)]
-
-
-class Answer(BaseModel, Generic[T]):
-    success: Literal[True] = True
-    data: T
 
 
 class Listing(Answer[list[T]], Generic[T]):

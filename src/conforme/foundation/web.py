@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import structlog
 from fastapi import Depends, FastAPI, Request
@@ -210,6 +210,28 @@ def install_error_handlers(app: FastAPI) -> None:
 def route_not_found(request: Request) -> NotFound:
     query = f"?{request.url.query}" if request.url.query else ""
     return NotFound.of("Route", f"{request.url.path}{query}")
+
+
+T = TypeVar("T")
+
+
+class Answer(BaseModel, Generic[T]):
+    """The success envelope as a type, for the API's document."""
+
+    success: Literal[True] = True
+    data: T
+
+
+class Pagination(BaseModel):
+    """What `Page.describe` gives."""
+
+    total: int
+    limit: int
+    offset: int
+    current_page: int
+    total_pages: int
+    has_next_page: bool
+    has_prev_page: bool
 
 
 class Page(BaseModel):

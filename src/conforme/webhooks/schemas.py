@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from conforme.foundation.web import Text, Wire, WireTime
+from conforme.foundation.web import Pagination, Text, Wire, WireTime
 
 Status = Literal["pending", "sent", "failed"]
 Identifier = Annotated[Text, Field(min_length=1, max_length=200)]
@@ -58,16 +58,6 @@ class EndpointOut(Wire):
     disabled_because: str | None
     asked_by: str
     created_at: WireTime
-
-
-class Pagination(BaseModel):
-    total: int
-    limit: int
-    offset: int
-    current_page: int
-    total_pages: int
-    has_next_page: bool
-    has_prev_page: bool
 
 
 class Deliveries(BaseModel):
