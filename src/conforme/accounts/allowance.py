@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import case, func, literal, update
-from sqlalchemy.dialects.postgresql import insert
-
-from conforme.accounts.models import Attempt
+from conforme.accounts.attempts import COUNT, TAKE_BACK
 from conforme.foundation.database import WriteSession
 
 
@@ -24,25 +21,11 @@ class Allowance:
 
 async def take(session: WriteSession, allowance: Allowance, who: str) -> bool:
     """Counts one more; whether that was still allowed. `who` is the name of an actor."""
-    ended = Attempt.window_ends <= func.now()
-    fresh = insert(Attempt).values(
-        key=allowance.key(who), window_ends=func.now() + literal(allowance.window), count=1
-    )
-    counted = fresh.on_conflict_do_update(
-        index_elements=[Attempt.key],
-        set_={
-            "count": case((ended, 1), else_=Attempt.count + 1),
-            "window_ends": case((ended, fresh.excluded.window_ends), else_=Attempt.window_ends),
-        },
-    )
-    count = (await session.execute(counted.returning(Attempt.count))).scalar_one()
-    return count <= allowance.times
+    values = {"key": allowance.key(who), "window": allowance.window.total_seconds()}
+    counted = (await session.execute(COUNT, values)).one()
+    return counted[0] <= allowance.times
 
 
 async def give_back(session: WriteSession, allowance: Allowance, who: str) -> None:
     """Takes back what was counted and turned out to be in order."""
-    await session.execute(
-        update(Attempt)
-        .where(Attempt.key == allowance.key(who), Attempt.count > 0)
-        .values(count=Attempt.count - 1)
-    )
+    await session.execute(TAKE_BACK, {"key": allowance.key(who)})
