@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from bench.forgeries import TAMPERS, Tamper, forgery
 from bench.spoken import Fiche, fiche, noised, true_quote
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from conforme.audits.alignment import Tolerance
@@ -321,13 +321,16 @@ seeds = st.integers(0, 2**32)
 
 
 @given(seed=seeds)
+@example(
+    seed=272161
+)  # ends with a colon that stands alone, as a question mark may: no word, hence not quoted
 def test_a_true_quote_is_found_word_for_word(calls: list[tuple[Fiche, TranscriptIndex]], seed: int) -> None:
     dice = Random(seed)  # noqa: S311 -- a seed names the case
     material, index = dice.choice(calls)
     quoted = true_quote(material, dice)
     citation = locate(quoted.claim(), index)
     assert isinstance(citation, Citation)
-    assert (citation.match, citation.texte.rstrip(" ?")) == ("exact", " ".join(quoted.words).rstrip(" ?"))
+    assert (citation.match, citation.texte.rstrip(" ?:")) == ("exact", " ".join(quoted.words).rstrip(" ?:"))
 
 
 def test_99_of_100_true_quotes_are_found_in_noise_at_a_wrong_place(

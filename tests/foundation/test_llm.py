@@ -160,6 +160,15 @@ async def test_an_answer_comes_back_typed_with_its_usage(provider: Protocol) -> 
     assert reply.spent.usage == reply.usage
 
 
+async def test_an_answer_of_openai_is_read_like_that_of_a_server_that_leaves_fields_out() -> None:
+    """The library's types require `cache_write_tokens`, which compatible servers do not send."""
+    whole = responses_body(GOOD)
+    whole["usage"]["input_tokens_details"]["cache_write_tokens"] = 0
+    partial = await StandIn(GOOD).model().ask(question())
+    complete = await StandIn(JSONResponse(whole)).model().ask(question())
+    assert (complete.output, complete.usage) == (partial.output, partial.usage)
+
+
 async def test_the_responses_protocol_carries_schema_cache_key_and_effort_and_stores_nothing() -> None:
     server = StandIn(GOOD)
     await server.model().ask(question(cache_key="audit-7"))

@@ -2,7 +2,7 @@
 
 Domains see jobs on lanes, steps with unique names, children and sleep; nothing of the engine. What this file adds to
 the engine, and why, is in docs/adr/0001-durable-engine.md; the parts of it that are not public are used in `_Engine`
-and, where its tables are concerned, in `engine_tables`, and nowhere else.
+and, where its tables and threads are concerned, in `engine_tables` and `engine_outcomes`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from conforme.foundation import job_rows
 from conforme.foundation.database import Database, WriteSession, async_url
+from conforme.foundation.engine_outcomes import stay_on_the_loop
 from conforme.foundation.engine_tables import EngineJson, Gathered, Improvements, gather
 from conforme.foundation.job_context import JobContext
 from conforme.foundation.job_rows import State
@@ -360,9 +361,11 @@ class _Engine:
         self._improve(self._dbos._sys_db)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
 
     def _improve(self, database: SystemDatabase) -> None:
-        """Changes how the engine uses its tables."""
+        """Changes how the engine uses its tables and its threads."""
         from dbos._context import current_owner_xid
+        from dbos._outcome import DeferredResult, Pending
 
+        stay_on_the_loop(Pending, DeferredResult, lambda: _engine_context().workflow_id in self._fresh)
         Improvements(
             alone=self._alone(),
             fresh=self._fresh,

@@ -7,6 +7,7 @@ at the provider, because a transcript is personal data.
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -58,6 +59,8 @@ ATTEMPTS = 2
 
 ANTHROPIC_MAX_TOKENS = 16_384
 """Reasoning and answer together."""
+
+KEPT_SCHEMAS = 16
 
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
 
@@ -201,14 +204,14 @@ class _Question(Generic[T]):
 def _bending_once(model: Model) -> Model:
     """The model, bending the schema of an answer to its provider's dialect once and not for every question."""
     bend = model.customize_request_parameters
-    bent: dict[int, tuple[ModelRequestParameters, ModelRequestParameters]] = {}
+    bent: deque[tuple[ModelRequestParameters, ModelRequestParameters]] = deque(maxlen=KEPT_SCHEMAS)
 
     def customized(asked: ModelRequestParameters) -> ModelRequestParameters:
-        if (
-            id(asked) not in bent
-        ):  # `_parameters` gives the same few again and again; kept, an id stays theirs
-            bent[id(asked)] = (asked, bend(asked))
-        return bent[id(asked)][1]
+        for known, done in bent:
+            if known == asked:
+                return done
+        bent.append((asked, bend(asked)))
+        return bent[-1][1]
 
     vars(model)["customize_request_parameters"] = customized
     return model
@@ -314,11 +317,12 @@ def _key(endpoint: Endpoint) -> str:
 
 
 def _openai(endpoint: Endpoint, client: httpx2.AsyncClient) -> Callable[[str], Model]:
-    from openai import AsyncOpenAI
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    speaker = AsyncOpenAI(
+    from conforme.foundation.llm_openai import PlainOpenAI
+
+    speaker = PlainOpenAI(
         api_key=_key(endpoint), base_url=endpoint.base_url, http_client=client, max_retries=0
     )
     provider = OpenAIProvider(openai_client=speaker)
