@@ -21,6 +21,7 @@ from conforme.accounts.refusals import refused
 from conforme.accounts.routes import router as auth
 from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
+from conforme.audit_configs.revision_routes import router as config_revisions
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
@@ -61,6 +62,7 @@ ROUTERS = (
     recordings,
     transcriptions,
     audit_configs,
+    config_revisions,
     audits,
     realtime,
     pusher,

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from conforme.audit_configs import service
+from conforme.audit_configs.revision_routes import router as revision_router
 from conforme.audit_configs.revisions import revision_for_run
 from conforme.audit_configs.routes import router
 from conforme.foundation.database import Database
@@ -30,6 +31,7 @@ STEP: dict[str, Any] = {
 async def client(database: Database) -> AsyncGenerator[httpx2.AsyncClient]:
     app = FastAPI()
     app.include_router(router)
+    app.include_router(revision_router)
     install_error_handlers(app)
     app.state.resources = SimpleNamespace(
         settings=Settings(api_auth_tokens=SecretStr(TOKEN)), database=database
@@ -258,3 +260,63 @@ async def test_deleting_one_that_was_run_is_a_conflict(
 async def test_a_stranger_is_not_let_in(client: httpx2.AsyncClient) -> None:
     answer = await client.get(PATH, headers={"Authorization": "Bearer wrong"})
     assert answer.status_code == 401
+
+
+async def published(client: httpx2.AsyncClient, config_id: str) -> dict[str, Any]:
+    answer = await client.post(f"{PATH}/{config_id}/revisions")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+async def test_a_draft_is_published_once_for_each_thing_it_says(client: httpx2.AsyncClient) -> None:
+    config_id = await created(client)
+    first, again = await published(client, config_id), await published(client, config_id)
+    assert first == again
+    assert first["number"] == 1
+    await client.put(f"{PATH}/{config_id}", json={"systemPrompt": "Autre consigne."})
+    listed = (await client.get(f"{PATH}/{config_id}/revisions")).json()
+    assert [(line["number"], line["isDraft"]) for line in listed["data"]] == [(1, False)]
+    second = await published(client, config_id)
+    assert (second["number"], second["content"]["system_prompt"]) == (2, "Autre consigne.")
+    listed = (await client.get(f"{PATH}/{config_id}/revisions?limit=1")).json()
+    assert [(line["number"], line["isDraft"]) for line in listed["data"]] == [(2, True)]
+    assert listed["pagination"]["total"] == 2
+    assert (await client.get(f"{PATH}/{config_id}/revisions/1")).json()["data"] == first
+
+
+async def test_what_a_draft_would_change_is_said_by_field(client: httpx2.AsyncClient) -> None:
+    config_id = await created(client, count=1)
+    await published(client, config_id)
+    await client.put(f"{PATH}/{config_id}", json={"name": "Grille 2027"})
+    answer = await client.get(f"{PATH}/{config_id}/revisions/diff?from=1")
+    expected = [{"kind": "changed", "path": "name", "before": "Grille", "after": "Grille 2027"}]
+    assert answer.json()["data"] == {"from": "1", "to": "draft", "changes": expected}
+    await published(client, config_id)
+    answer = await client.get(f"{PATH}/{config_id}/revisions/diff?from=2&to=draft")
+    assert answer.json()["data"]["changes"] == []
+
+
+async def test_an_incomplete_draft_is_not_published(client: httpx2.AsyncClient) -> None:
+    config_id = await created(client, count=0)
+    answer = await client.post(f"{PATH}/{config_id}/revisions")
+    assert answer.status_code == 400
+    assert "at least one step" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("999/revisions", 404),
+        ("abc/revisions", 400),
+        ("{id}/revisions/2", 404),
+        ("{id}/revisions/x", 400),
+        ("{id}/revisions/diff?from=9", 404),
+        ("{id}/revisions/diff?from=older", 400),
+        ("{id}/revisions/diff", 400),
+        ("{id}/revisions?limit=0", 400),
+    ],
+)
+async def test_revisions_that_are_not_there(client: httpx2.AsyncClient, path: str, status: int) -> None:
+    config_id = await created(client, count=1)
+    await published(client, config_id)
+    assert (await client.get(f"{PATH}/{path.format(id=config_id)}")).status_code == status

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from conforme.audit_configs import cli, queries, service
+from conforme.audit_configs import cli, drafts, queries, service
 from conforme.audit_configs.drafts import latest_active
 from conforme.audit_configs.errors import InvalidConfiguration
 from conforme.audit_configs.revisions import revision, revision_for_run
@@ -108,7 +108,7 @@ def test_a_name_without_letters_is_its_own_slug() -> None:
 async def test_reorder_swaps_positions_at_once(database: Database) -> None:
     config_id = (await imported(database, rules(count=3))).id
     async with database.read() as session:
-        ids = [each.id for each in (await service.existing(session, config_id)).steps]
+        ids = [each.id for each in (await drafts.existing(session, config_id)).steps]
     async with database.write() as session:
         await service.reorder(session, config_id, [ids[2], ids[0], ids[1]])
     assert await positions(database, config_id) == {"Étape 3": 1, "Étape 1": 2, "Étape 2": 3}
@@ -117,7 +117,7 @@ async def test_reorder_swaps_positions_at_once(database: Database) -> None:
 async def test_reorders_at_the_same_moment_leave_positions_one_to_n(database: Database) -> None:
     config_id = (await imported(database, rules(count=5))).id
     async with database.read() as session:
-        ids = [each.id for each in (await service.existing(session, config_id)).steps]
+        ids = [each.id for each in (await drafts.existing(session, config_id)).steps]
 
     async def turn(by: int) -> None:
         async with database.write() as session:
@@ -130,7 +130,7 @@ async def test_reorders_at_the_same_moment_leave_positions_one_to_n(database: Da
 async def test_a_deleted_step_leaves_no_gap(database: Database) -> None:
     config_id = (await imported(database, rules(count=4))).id
     async with database.read() as session:
-        second = (await service.existing(session, config_id)).steps[1].id
+        second = (await drafts.existing(session, config_id)).steps[1].id
     async with database.write() as session:
         await service.remove_step(session, second)
     assert await positions(database, config_id) == {"Étape 1": 1, "Étape 3": 2, "Étape 4": 3}

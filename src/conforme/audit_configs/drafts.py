@@ -21,14 +21,38 @@ async def require_runnable(session: Session, config_id: int) -> Rules:
         NotFound: there is no such configuration.
         Invalid: it is inactive, or something in it makes a run impossible (each named).
     """
+    config = await existing(session, config_id)
+    if not config.is_active:
+        raise Invalid(f"Audit config '{config_id}' is inactive", field="audit_config_id")
+    return _complete(config)
+
+
+async def require_complete(session: Session, config_id: int) -> Rules:
+    """What the draft says, active or not, once nothing in it makes a run impossible.
+
+    Raises:
+        NotFound: there is no such configuration.
+        InvalidConfiguration: something in it makes a run impossible (each named).
+    """
+    return _complete(await existing(session, config_id))
+
+
+async def existing(session: Session, config_id: int) -> AuditConfig:
+    """The draft's rows, steps by position.
+
+    Raises:
+        NotFound: there is no such configuration.
+    """
     config = await queries.config_with_steps(session, config_id)
     if config is None:
         raise NotFound.of(RESOURCE, config_id)
-    if not config.is_active:
-        raise Invalid(f"Audit config '{config_id}' is inactive", field="audit_config_id")
+    return config
+
+
+def _complete(config: AuditConfig) -> Rules:
     rules = rules_of(config)
     if problems := rules.problems():
-        raise InvalidConfiguration(problems, f"Audit config '{config_id}' cannot run")
+        raise InvalidConfiguration(problems, f"Audit config '{config.id}' cannot run")
     return rules
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import defer, selectinload
 
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision, AuditStep
 from conforme.foundation.database import ReadSession, WriteSession
+from conforme.foundation.web import Page
 
 Session = ReadSession | WriteSession
 
@@ -93,6 +94,24 @@ async def latest_revision(session: Session, config_id: int) -> AuditConfigRevisi
 
 async def revision(session: Session, revision_id: int) -> AuditConfigRevision | None:
     return await session.scalar(_REVISION.where(AuditConfigRevision.id == revision_id))
+
+
+async def revision_numbered(session: Session, config_id: int, number: int) -> AuditConfigRevision | None:
+    query = _REVISION.where(
+        AuditConfigRevision.audit_config_id == config_id, AuditConfigRevision.number == number
+    )
+    return await session.scalar(query)
+
+
+async def revisions_of(
+    session: Session, config_id: int, page: Page
+) -> tuple[Sequence[AuditConfigRevision], int]:
+    """A page of a configuration's revisions, the latest first, and how many there are."""
+    of = AuditConfigRevision.audit_config_id == config_id
+    query = _REVISION.where(of).order_by(AuditConfigRevision.number.desc())
+    rows = (await session.scalars(query.limit(page.limit).offset(page.offset))).all()
+    total = await session.scalar(select(func.count()).where(of)) or 0
+    return rows, total
 
 
 async def revision_content(session: Session, revision_id: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from conforme.audit_configs import queries
-from conforme.audit_configs.drafts import require_runnable
+from conforme.audit_configs.drafts import existing, require_complete, require_runnable, rules_of
 from conforme.audit_configs.models import AuditConfigRevision
 from conforme.audit_configs.rules import Rules
 from conforme.foundation.database import ReadSession, WriteSession
@@ -51,6 +51,30 @@ async def revision(session: ReadSession | WriteSession, revision_id: int) -> Rev
     return await _revision(session, row)
 
 
+async def publish(session: WriteSession, config_id: int, *, created_by: str | None = None) -> Revision:
+    """The draft as a revision, before any run asks for it; the latest one when it says the same.
+
+    Raises:
+        NotFound: there is no such configuration.
+        InvalidConfiguration: its draft cannot run.
+    """
+    return await _publish(session, config_id, created_by)
+
+
+async def state(session: ReadSession | WriteSession, config_id: int, number: int | None) -> Rules:
+    """What a configuration says in its revision of that number, or in its draft (None).
+
+    Raises:
+        NotFound: there is no such configuration, or no such revision of it.
+    """
+    if number is None:
+        return rules_of(await existing(session, config_id))
+    row = await queries.revision_numbered(session, config_id, number)
+    if row is None:
+        raise NotFound.of(f"Revision of audit config '{config_id}'", number)
+    return await _rules(session, row)
+
+
 async def _latest_saying(session: WriteSession, config_id: int, rules: Rules) -> Revision | None:
     latest = await queries.latest_revision(session, config_id)
     if latest is None or latest.sha256 != rules.sha256():
@@ -61,7 +85,7 @@ async def _latest_saying(session: WriteSession, config_id: int, rules: Rules) ->
 async def _publish(session: WriteSession, config_id: int, created_by: str | None) -> Revision:
     """Makes the next revision, alone: whoever waited for the lock finds what the holder published."""
     await queries.locked_config(session, config_id)
-    rules = await require_runnable(session, config_id)
+    rules = await require_complete(session, config_id)
     latest = await queries.latest_revision(session, config_id)
     if latest is not None and latest.sha256 == rules.sha256():
         return await _revision(session, latest)

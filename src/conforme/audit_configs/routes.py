@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from conforme.accounts.actor import Actor
 from conforme.accounts.auth import may
-from conforme.audit_configs import queries, service
+from conforme.audit_configs import drafts, queries, service
 from conforme.audit_configs.drafts import point_columns, rules_of
 from conforme.audit_configs.models import AuditConfig
 from conforme.audit_configs.schemas import (
@@ -97,7 +97,7 @@ async def create(resources: ResourcesDep, actor: Writer, body: CreateConfig) -> 
 async def one(resources: ResourcesDep, _actor: Reader, config_id: str) -> Answer[ConfigOut]:
     """One configuration with its steps."""
     async with resources.database.read() as session:
-        config = await service.existing(session, path_id(config_id, CONFIG_LABEL))
+        config = await drafts.existing(session, path_id(config_id, CONFIG_LABEL))
     return Answer(data=ConfigOut.model_validate(config))
 
 

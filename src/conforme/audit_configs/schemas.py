@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from conforme.audit_configs.changes import Kind
 from conforme.audit_configs.rules import (
     MAX_STEPS,
     CallOrigin,
@@ -20,7 +21,7 @@ from conforme.audit_configs.rules import (
     Severity,
     StepRule,
 )
-from conforme.foundation.web import Answer, Wire, WireId, WireTime
+from conforme.foundation.web import Answer, Pagination, Wire, WireId, WireTime
 
 T = TypeVar("T")
 
@@ -178,3 +179,39 @@ class UpdateStep(_Changes):
     chronological_important: bool = False
     weight: StepWeight = 5
     verify_product_info: bool = False
+
+
+class _Revision(Wire):
+    number: int
+    sha256: str
+    created_by: str | None
+    created_at: WireTime
+
+
+class RevisionLine(_Revision):
+    """A revision in a list, without what it says."""
+
+    is_draft: bool = False
+    """The draft says the same now."""
+
+
+class RevisionOut(_Revision):
+    content: Rules
+    """Field names as in files."""
+
+
+class Revisions(Answer[list[RevisionLine]]):
+    pagination: Pagination
+
+
+class ChangeOut(Wire):
+    kind: Kind
+    path: str
+    before: Any
+    after: Any
+
+
+class Difference(Wire):
+    before: Annotated[str, Field(serialization_alias="from")]
+    after: Annotated[str, Field(serialization_alias="to")]
+    changes: list[ChangeOut]

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, insert, text
 from sqlalchemy.exc import IntegrityError
 
 from conforme.audit_configs import queries
-from conforme.audit_configs.drafts import RESOURCE, config_columns, rules_of, step_columns
+from conforme.audit_configs.drafts import RESOURCE, config_columns, existing, rules_of, step_columns
 from conforme.audit_configs.errors import InvalidConfiguration
 from conforme.audit_configs.models import AuditConfig, AuditStep
 from conforme.audit_configs.queries import Named, Session
@@ -80,18 +80,6 @@ async def draft(session: Session, config_id: int) -> Rules:
         NotFound: there is no such configuration.
     """
     return rules_of(await existing(session, config_id))
-
-
-async def existing(session: Session, config_id: int) -> AuditConfig:
-    """The draft's rows, steps by position.
-
-    Raises:
-        NotFound: there is no such configuration.
-    """
-    config = await queries.config_with_steps(session, config_id)
-    if config is None:
-        raise NotFound.of(RESOURCE, config_id)
-    return config
 
 
 async def create(
