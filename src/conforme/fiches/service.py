@@ -78,10 +78,17 @@ async def mark_not_found(session: WriteSession, settings: Settings, fiche_id: st
 async def fetch_sales_day(resources: Resources, day: date) -> DayFetched:
     """One attempt at the sales of a day: its fiches noted, and in the ledger of days how it went.
 
-    Days are searched one by one: a listing does not say which day it holds a fiche for.
-
     Raises:
         GatewayFailed: after noting it in the ledger.
+    """
+    listing = await list_sales_day(resources, day)
+    return _counted(listing, len({fiche.id for fiche in listing.fiches}))
+
+
+async def list_sales_day(resources: Resources, day: date) -> SalesListing:
+    """The same for whoever wants the listing itself.
+
+    Days are searched one by one: a listing does not say which day it holds a fiche for.
     """
     settings = resources.settings
     with_recordings = settings.fiche_sales_include_recordings
@@ -97,9 +104,8 @@ async def fetch_sales_day(resources: Resources, day: date) -> DayFetched:
         stored = await store.write_summaries(
             session, listing.fiches, fresh, sales_date=day, with_recordings=with_recordings
         )
-        fetched = _counted(listing, stored)
-        await store.note_day(session, day, fresh.at, fetched)
-    return fetched
+        await store.note_day(session, day, fresh.at, _counted(listing, stored))
+    return listing
 
 
 def _counted(listing: SalesListing, stored: int) -> DayFetched:
