@@ -1,7 +1,7 @@
 """Which days of sales are known, and which are to be searched: the ledger of days, judged."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Final
@@ -16,12 +16,14 @@ FAILED_REST: Final = timedelta(seconds=60)
 
 
 class DayState(StrEnum):
-    """How far a day is known."""
+    """How far a day is known, for whoever asks about some range."""
 
     COVERED = "covered"
-    """It was searched after its end: nothing is missing, whether it had sales or not."""
+    """It was searched after its end, within the range asked about: nothing is missing, whether it had sales or not."""
     RUNNING = "running"
     """It was searched before its end: what is known may be a part."""
+    WIDER = "wider"
+    """It was searched as part of a longer range, and a listing does not say which of its days a sale belongs to."""
     FAILED = "failed"
     """The last search of it failed, and no earlier one covers it."""
     MISSING = "missing"
@@ -29,31 +31,48 @@ class DayState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DayCoverage:
+class Span:
+    """Days from `start` to `end`, both included."""
+
+    start: date
+    end: date
+
+    def within(self, other: "Span") -> bool:
+        return other.start <= self.start and self.end <= other.end
+
+
+@dataclass(frozen=True, slots=True)
+class DayFacts:
     """What the ledger says of one day; counts are of fiches, as of the last search that went well."""
 
     day: date
     fetched_at: datetime | None = None
     attempted_at: datetime | None = None
+    searched: Span | None = None
+    """The range whose search told of the day; None: the day alone."""
     expected: int = 0
     stored: int = 0
     quarantined: int = 0
     error: str | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class DayCoverage:
+    """One day of a range, judged."""
+
+    facts: DayFacts
+    state: DayState
+
     @property
-    def state(self) -> DayState:
-        if self.fetched_at is not None and self.fetched_at >= end_of(self.day):
-            return DayState.COVERED
-        if self.error is not None:
-            return DayState.FAILED
-        return DayState.MISSING if self.fetched_at is None else DayState.RUNNING
+    def day(self) -> date:
+        return self.facts.day
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """Every day of a range, in order."""
 
-    days: tuple[DayCoverage, ...] = field(default=())
+    days: tuple[DayCoverage, ...] = ()
 
     def among(self, *states: DayState) -> tuple[date, ...]:
         return tuple(each.day for each in self.days if each.state in states)
@@ -69,17 +88,33 @@ class Coverage:
 
     @property
     def missing(self) -> tuple[date, ...]:
-        """Never searched."""
-        return self.among(DayState.MISSING)
+        """Never searched, or only as part of a range that is longer than this one."""
+        return self.among(DayState.MISSING, DayState.WIDER)
 
     @property
     def failed(self) -> dict[date, str]:
         """Days whose last search failed, with the reason."""
-        return {each.day: each.error or "" for each in self.days if each.state is DayState.FAILED}
+        return {each.day: each.facts.error or "" for each in self.days if each.state is DayState.FAILED}
 
     @property
     def complete(self) -> bool:
         return len(self.covered) == len(self.days)
+
+
+def state_of(facts: DayFacts, asked: Span) -> DayState:
+    """How far a day is known to whoever asks about `asked`. Pure.
+
+    A sale is surely of the range that was searched; of which of its days is surely known only of a day that was
+    searched alone. So what a search told answers questions about the same range or longer ones.
+    """
+    if facts.fetched_at is None:
+        return DayState.MISSING if facts.error is None else DayState.FAILED
+    ended = facts.fetched_at >= end_of(facts.day)
+    if facts.error is not None and not ended:
+        return DayState.FAILED
+    if facts.searched is not None and not facts.searched.within(asked):
+        return DayState.WIDER
+    return DayState.COVERED if ended else DayState.RUNNING
 
 
 def end_of(day: date) -> datetime:
@@ -102,17 +137,14 @@ def due_days(coverage: Coverage, at: datetime, *, running_holds: timedelta) -> t
 
 
 def _is_known(each: DayCoverage, at: datetime, running_holds: timedelta) -> bool:
-    if each.state is DayState.RUNNING and each.fetched_at is not None:
-        return at - each.fetched_at < running_holds
+    if each.state is DayState.RUNNING and each.facts.fetched_at is not None:
+        return at - each.facts.fetched_at < running_holds
     return each.state is DayState.COVERED
 
 
 def _has_just_failed(each: DayCoverage, at: datetime) -> bool:
-    return (
-        each.state is DayState.FAILED
-        and each.attempted_at is not None
-        and at - each.attempted_at < FAILED_REST
-    )
+    attempted_at = each.facts.attempted_at
+    return each.state is DayState.FAILED and attempted_at is not None and at - attempted_at < FAILED_REST
 
 
 def days_between(start: date, end: date) -> tuple[date, ...]:
@@ -122,25 +154,27 @@ def days_between(start: date, end: date) -> tuple[date, ...]:
 
 async def coverage(session: ReadSession | WriteSession, start: date, end: date) -> Coverage:
     """How far each day from `start` to `end` is known; one statement. Days to come are missing: callers leave them out."""
-    return await coverage_of(session, days_between(start, end))
+    rows = await session.scalars(select(FicheDay).where(FicheDay.day.between(start, end)))
+    known = {row.day: _facts(row) for row in rows}
+    return judged((known.get(day, DayFacts(day)) for day in days_between(start, end)), Span(start, end))
 
 
-async def coverage_of(session: ReadSession | WriteSession, days: Sequence[date]) -> Coverage:
-    """The same for some days, in the order given."""
-    rows = await session.scalars(select(FicheDay).where(FicheDay.day.in_(days)))
-    return judged(days, {row.day: row for row in rows})
+def judged(days: Iterable[DayFacts], asked: Span) -> Coverage:
+    """The days of a range that somebody asks about. Pure."""
+    return Coverage(tuple(DayCoverage(facts, state_of(facts, asked)) for facts in days))
 
 
-def judged(days: Iterable[date], ledger: Mapping[date, FicheDay]) -> Coverage:
-    """The days with what the ledger says of them."""
-    return Coverage(tuple(_judged(day, ledger.get(day)) for day in days))
-
-
-def _judged(day: date, row: FicheDay | None) -> DayCoverage:
-    if row is None:
-        return DayCoverage(day)
-    return DayCoverage(
-        day, row.fetched_at, row.attempted_at, row.expected, row.stored, row.quarantined, row.error
+def _facts(row: FicheDay) -> DayFacts:
+    searched = Span(row.searched_from, row.searched_to) if row.searched_from and row.searched_to else None
+    return DayFacts(
+        row.day,
+        row.fetched_at,
+        row.attempted_at,
+        searched,
+        row.expected,
+        row.stored,
+        row.quarantined,
+        row.error,
     )
 
 
