@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-import conforme.accounts.workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+import conforme.accounts.workflows  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+import conforme.fiches.range_workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares the fetch of ranges
 from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
 from conforme.accounts.refusals import refused
@@ -25,6 +26,8 @@ from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status, audits_of_fiches
+from conforme.fiches.job_queries import visible_job_ids
+from conforme.fiches.job_routes import router as fiche_jobs
 from conforme.fiches.list_routes import router as fiche_lists
 from conforme.fiches.ports import Ports, connect
 from conforme.fiches.routes import router as fiches
@@ -59,7 +62,8 @@ ROUTERS = (
     admin,
     teams,
     api_tokens,
-    fiche_lists,  # before the fiche whose id a path names
+    fiche_jobs,  # before the fiches, whose ids would be any path
+    fiche_lists,
     fiches,
     recordings,
     transcriptions,
@@ -98,7 +102,7 @@ def instance_of(settings: Settings) -> str:
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(FICHE_PORTS)
-    channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids))
+    channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids, jobs=visible_job_ids))
     database = Database(url, pool_size=settings.database_pool_size, notify=settings.redis_url is None)
     fanout = fanout_of(settings, database)
     outbound = Outbound(settings)

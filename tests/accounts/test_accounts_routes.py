@@ -141,6 +141,9 @@ ROUTES: Mapping[str, Rule] = {
     "GET /api/fiches/status/by-date": ListOfFiches(
         ("fiches.read",), path=f"/api/fiches/status/by-date?date={SOLD_ON}"
     ),
+    "GET /api/fiches/status/by-date-range": ListOfFiches(
+        ("fiches.read",), path=f"/api/fiches/status/by-date-range?startDate={SOLD_ON}&endDate={SOLD_ON}"
+    ),
     "GET /api/recordings/{fiche_id}": OfFiche(("recordings.read",)),
     "POST /api/transcriptions/batch": OfFiche(("transcriptions.write",), body={"fiche_ids": ["{fiche_id}"]}),
     "POST /api/transcriptions/{fiche_id}": OfFiche(("transcriptions.write",)),

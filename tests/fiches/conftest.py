@@ -9,6 +9,7 @@ from fiche_room import DAY, Crm
 from conforme.accounts.actor import Actor
 from conforme.app import FICHE_PORTS
 from conforme.fiches.ports import Session, connect
+from conforme.fiches.range_workflows import fetch_days, search_sales
 from conforme.fiches.schemas import AuditStatus, TranscriptionStatus
 from conforme.fiches.search import search_sales_day
 from conforme.fiches.workflows import fetch_fiche, fetch_sales_day
@@ -22,6 +23,9 @@ from conforme.sandbox.corpus import load_corpus
 from conforme.sandbox.crm import DEFAULT_BEARER, crm_app
 from conforme.sandbox.population import Population
 from conforme.settings import Settings
+from conforme.webhooks.workflows import deliver
+
+JOBS = [fetch_fiche, fetch_sales_day, search_sales_day, fetch_days, search_sales, deliver]
 
 
 async def _transcription(session: Session, actor: Actor, fiche_cache_id: int) -> TranscriptionStatus:
@@ -76,9 +80,7 @@ async def working(resources: Resources, request: pytest.FixtureRequest) -> Async
     """What a process has that carries jobs out; settings are changed by an indirect parameter."""
     changed = getattr(request, "param", {})
     settings = Settings.model_validate({**resources.settings.model_dump(), **changed, "drain_seconds": 1})
-    durable = Durable(
-        settings, resources.database, jobs=[fetch_fiche, fetch_sales_day, search_sales_day], schedules=[]
-    )
+    durable = Durable(settings, resources.database, jobs=JOBS, schedules=[])
     at_work = replace(resources, settings=settings, durable=durable)
     await durable.start(at_work)
     yield at_work

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conforme.fiches.list_dates import Days, day_or_none, given_day, given_days
+from conforme.fiches.coverage import Span
+from conforme.fiches.list_dates import day_or_none, given_day, given_days
 from conforme.foundation.errors import Invalid
 
 IMPOSSIBLE = ("2025-13-40", "2025-02-29", "2025-00-10", "0000-01-01", "2025-04-31")
@@ -53,7 +54,7 @@ def test_what_is_missing_is_named_before_what_is_wrong(blank: str | None) -> Non
 @given(st.dates(), st.dates())
 def test_a_range_is_in_order_or_refused(one: date, other: date) -> None:
     if one <= other:
-        assert given_days(one.isoformat(), other.isoformat()) == Days(one, other)
+        assert given_days(one.isoformat(), other.isoformat()) == Span(one, other)
     else:
         with pytest.raises(Invalid, match="startDate must be before or equal to endDate"):
             given_days(one.isoformat(), other.isoformat())

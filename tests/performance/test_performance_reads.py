@@ -181,3 +181,25 @@ async def test_the_states_of_a_batch_take_three_statements_however_many_fiches_i
         assert sum(each["hasData"] for each in answer.json()["data"].values()) == len(ids)
         counts.append(len(sent))
     assert counts == [3, 3]
+
+
+async def test_a_range_takes_as_many_statements_for_twenty_thousand_fiches_as_for_five(
+    api: httpx2.AsyncClient, database: Database, served: Database
+) -> None:
+    path = "/api/fiches/status/by-date-range?startDate=2026-01-05&endDate=2026-01-07&limit=50"
+    await _fiches_of_a_day(database, range(FEW))
+    await _statements(api, served, path)  # the fetch of what is missing begins
+    few = await _statements(api, served, path)
+    await _fiches_of_a_day(database, range(FEW, MANY))
+    async with database.write() as session:
+        await session.execute(
+            text(
+                "insert into fiche_cache (fiche_id, sales_date, listed_at, expires_at)"
+                " select (800000 + n)::text, '2026-01-06', now(), now() from generate_series(1, 20000) n"
+            )
+        )
+    many = await _statements(api, served, path)
+    assert (len(few), len(many)) == (8, 8)
+    body = (await api.get(path)).json()
+    assert (body["total"], len(body["fiches"])) == (20_000 + MANY, 50)
+    assert body["pagination"]["total_pages"] == 401

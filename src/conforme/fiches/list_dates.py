@@ -5,22 +5,14 @@ day is shifted.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import date
 
+from conforme.fiches.coverage import Span
 from conforme.foundation.errors import Invalid
 
 BAD_FORMAT = "Invalid date format. Use YYYY-MM-DD"
 OUT_OF_ORDER = "startDate must be before or equal to endDate"
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Days:
-    """From `first` to `last`, both included."""
-
-    first: date
-    last: date
 
 
 def missing(field: str) -> Invalid:
@@ -47,12 +39,12 @@ def given_day(text: str | None, field: str) -> date:
     return day
 
 
-def given_days(start: str | None, end: str | None) -> Days:
+def given_days(start: str | None, end: str | None) -> Span:
     """Raises `Invalid`, naming the field, for what is missing, no day, or out of order."""
     for text, field in ((start, "startDate"), (end, "endDate")):
         if not text:
             raise missing(field)
-    days = Days(given_day(start, "startDate"), given_day(end, "endDate"))
-    if days.last < days.first:
+    span = Span(given_day(start, "startDate"), given_day(end, "endDate"))
+    if span.end < span.start:
         raise Invalid(OUT_OF_ORDER, field="startDate")
-    return days
+    return span

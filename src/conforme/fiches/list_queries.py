@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import load_only
 
 from conforme.accounts.actor import Actor
-from conforme.fiches.list_dates import Days
+from conforme.fiches.coverage import Span
+from conforme.fiches.job_queries import not_denied
 from conforme.fiches.list_schemas import (
     AuditsOfFiche,
     FicheState,
@@ -51,11 +52,11 @@ class PageOfRows:
     """Whether any come behind them."""
 
 
-async def sold(session: Session, actor: Actor, days: Days, window: Window) -> PageOfRows:
+async def sold(session: Session, actor: Actor, span: Span, window: Window) -> PageOfRows:
     """The fiches sold on those days, newest row first, without what a list does not show of them."""
-    first, last = days.first.isoformat(), days.last.isoformat()
-    of_days = FicheCache.sales_date.between(first, last)
-    seen = select(FicheCache.id).where(of_days, visible(actor)).cte("seen").prefix_with("materialized")
+    of_days = FicheCache.sales_date.between(span.start.isoformat(), span.end.isoformat())
+    within = select(FicheCache.id).where(of_days, not_denied(), visible(actor))
+    seen = within.cte("seen").prefix_with("materialized")
     ids = select(seen.c.id).order_by(seen.c.id.desc()).limit(window.limit + 1).offset(window.offset)
     if window.after is not None:
         ids = ids.where(seen.c.id < window.after)

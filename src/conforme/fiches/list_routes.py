@@ -2,25 +2,35 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Header, Query, Response
+from pydantic import SecretStr
 
 from conforme.accounts.actor import Actor
 from conforme.accounts.auth import CurrentCaller, may
 from conforme.fiches import list_queries
-from conforme.fiches.list_dates import Days, day_or_none, given_day, missing
+from conforme.fiches.coverage import Span
+from conforme.fiches.list_dates import day_or_none, given_day, given_days, missing
 from conforme.fiches.list_queries import PageOfRows, Window
+from conforme.fiches.list_ranges import nothing, read_range
 from conforme.fiches.list_schemas import (
     MAX_FICHES_PER_BATCH,
-    MAX_FICHES_PER_PAGE,
+    DayQuery,
+    DayText,
     FichesFound,
     FichesOfDay,
     FichesOfDayAnswer,
+    FichesOfRange,
+    NothingOfRange,
     PageOfFiches,
+    PageQuery,
+    RangeQuery,
     StatesAnswer,
+    WebhookSecret,
 )
+from conforme.fiches.range_fetch import RangeAsked
 from conforme.fiches.search import Searcher, search
 from conforme.foundation.errors import Invalid
-from conforme.foundation.web import ERRORS, Page, ResourcesDep, Text, WireId
+from conforme.foundation.web import ERRORS, Page, ResourcesDep
 
 router = APIRouter(prefix="/api/fiches", tags=["fiches"], responses=ERRORS)
 
@@ -28,10 +38,6 @@ HEARING = "recordings.read"
 MAX_FICHE_ID = 40
 
 Reader = Annotated[Actor, may("fiches.read")]
-DayText = Annotated[Text | None, Query(max_length=40, description="YYYY-MM-DD")]
-Limit = Annotated[int, Query(ge=1, le=MAX_FICHES_PER_PAGE)]
-Offset = Annotated[int, Query(ge=0, le=1_000_000)]
-After = Annotated[WireId | None, Query(description="`pagination.next_after` of the page before")]
 
 
 @router.get("/search")
@@ -39,7 +45,7 @@ async def search_day(
     caller: CurrentCaller,
     reader: Reader,
     resources: ResourcesDep,
-    date: DayText = None,
+    date: Annotated[DayText | None, Query()] = None,
     include_status: Annotated[bool, Query(alias="includeStatus")] = True,
 ) -> FichesFound:
     """The sales of a day as the CRM lists them now; it is waited for."""
@@ -62,21 +68,57 @@ async def status_of_many(
 
 @router.get("/status/by-date")
 async def status_by_date(
-    actor: Reader,
-    resources: ResourcesDep,
-    date: DayText = None,
-    limit: Limit = MAX_FICHES_PER_PAGE,
-    offset: Offset = 0,
-    after: After = None,
+    actor: Reader, resources: ResourcesDep, query: Annotated[DayQuery, Query()]
 ) -> FichesOfDayAnswer:
     """The cached fiches sold on a day, newest row first; the CRM is not asked."""
-    day = given_day(date, "date")
-    window = Window(limit, offset, after)
+    day = given_day(query.date, "date")
+    window = _window(query)
     async with resources.database.read() as session:
-        page = await list_queries.sold(session, actor, Days(day, day), window)
+        page = await list_queries.sold(session, actor, Span(day, day), window)
         fiches = await list_queries.described(session, actor, page.rows)
     data = FichesOfDay(date=day.isoformat(), total=page.total, fiches=fiches)
     return FichesOfDayAnswer(data=data, pagination=_pagination(page, window))
+
+
+@router.get("/status/by-date-range", response_model=FichesOfRange | NothingOfRange)
+async def status_by_date_range(
+    caller: CurrentCaller,
+    _reader: Reader,
+    resources: ResourcesDep,
+    query: Annotated[RangeQuery, Query()],
+    signing: Annotated[WebhookSecret | None, Header(alias="X-Webhook-Secret")] = None,
+) -> Response:
+    """What is known of a range of days, newest row first; what is not is fetched in the background, unwaited for."""
+    actor = caller.acting(["fiches.read", "fiches.fetch"] if query.refresh else ["fiches.read"])
+    span = given_days(query.start_date, query.end_date)
+    secret = signing or query.webhook_secret
+    asked = RangeAsked(
+        span.start,
+        span.end,
+        refresh=query.refresh,
+        webhook_url=query.webhook_url or None,
+        webhook_secret=SecretStr(secret) if secret else None,
+    )
+    window = _window(query)
+    read = await read_range(resources, actor, asked, window)
+    if read is None:
+        start, end = span.start.isoformat(), span.end.isoformat()
+        return _json(NothingOfRange(start_date=start, end_date=end, meta=nothing()))
+    return _json(
+        FichesOfRange(
+            start_date=read.span.start.isoformat(),
+            end_date=read.span.end.isoformat(),
+            total=read.page.total,
+            fiches=read.fiches,
+            meta=read.meta,
+            pagination=_pagination(read.page, window),
+        )
+    )
+
+
+def _json(answer: FichesOfRange | NothingOfRange) -> Response:
+    """Written once: a long list is not checked a second time on its way out."""
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
 
 def _fiche_ids(body: Any) -> list[str]:
@@ -98,6 +140,10 @@ def _fiche_id(given: Any, field: str) -> str:
     ):
         raise Invalid("A fiche id is a string of up to 40 digits", field=field)
     return text
+
+
+def _window(query: PageQuery) -> Window:
+    return Window(query.limit, query.offset, query.after)
 
 
 def _pagination(page: PageOfRows, window: Window) -> PageOfFiches:
