@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-import conforme.accounts.workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+import conforme.accounts.workflows  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
 import conforme.fiches.range_workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares the fetch of ranges
 from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify

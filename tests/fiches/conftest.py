@@ -24,7 +24,6 @@ from conforme.sandbox.population import Population
 from conforme.settings import Settings
 from conforme.webhooks.workflows import deliver
 
-
 JOBS = [fetch_fiche, fetch_sales_day, fetch_days, search_sales, deliver]
 
 
@@ -59,6 +58,7 @@ async def resources(database: Database, crm: Crm) -> AsyncGenerator[Resources]:
             "fiche_api_base_url": crm.service.url,
             "fiche_api_auth_token": DEFAULT_BEARER,
             "openai_api_key": "unused",
+            "node_env": "test",  # webhooks may go to loopback
         }
     )
     outbound = Outbound(settings)
