@@ -1,6 +1,5 @@
 """Fetches of ranges over HTTP: who asked for one looks at it, and sees of its fiches what they may see."""
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx2
@@ -37,13 +36,12 @@ async def colleague(database: Database, api: httpx2.AsyncClient) -> SignedIn:
 
 
 @pytest.fixture
-async def fiches(database: Database, api: httpx2.AsyncClient) -> AsyncGenerator[None]:
+async def fiches(database: Database, api: httpx2.AsyncClient) -> None:
     """Three sales of the first day: two of one groupe, one of another."""
     async with database.write() as session:
         for number, groupe in (("900001", MINE), ("900002", MINE), ("900003", THEIRS)):
             await fiche(session, number, groupe)
         await session.execute(text("update fiche_cache set sales_date = :day"), {"day": FIRST.isoformat()})
-    yield
 
 
 async def end(product: Resources, job_id: str, *ended: DayEnd) -> None:
