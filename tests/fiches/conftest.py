@@ -62,6 +62,7 @@ async def resources(database: Database, crm: Crm) -> AsyncGenerator[Resources]:
             "fiche_api_base_url": crm.service.url,
             "fiche_api_auth_token": DEFAULT_BEARER,
             "openai_api_key": "unused",
+            "node_env": "test",  # webhooks may go to loopback
         }
     )
     outbound = Outbound(settings)

@@ -38,7 +38,7 @@ class GatewayFaults:
     unsuccessful: frozenset[str] = frozenset()
     """Fiche ids answered 200 with `success: false`."""
     unlistable: frozenset[date] = frozenset()
-    """Days whose sales cannot be listed: a search of a range that holds one answers 500."""
+    """Days whose sales cannot be listed: a search of a range that holds one answers 422."""
     longest_listing: int | None = None
     """A listing ends after so many fiches, although its `total` counts all."""
     missing: frozenset[str] = frozenset()
@@ -106,7 +106,7 @@ class Gateway:
         base = _base(request) if _is_true(query.get("include_recordings")) else None
         days = [first + timedelta(days=rank) for rank in range((last - first).days + 1)]
         if not self.faults.unlistable.isdisjoint(days):
-            return _refusal(500, "Internal error")
+            return _refusal(422, "These sales cannot be listed")
         sales = [sale for day in days for sale in self.population.sales(day)]
         items = [
             self._item(dossier.listing_item(self.population, sale, recordings_at=base)) for sale in sales
