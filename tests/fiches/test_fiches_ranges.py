@@ -1,10 +1,18 @@
 """A range of days is fetched by one search, each of its days ends once, and what is known is not asked for again."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 from fiche_room import Crm
-from range_room import ask, asked, day, fetched, known, sold_on
+from range_room import ask, asked, begun, day, ended, fetched, job_of, known, later, sold_on, told
 
+from conforme.accounts.actor import Actor, Scope
+from conforme.fiches import range_fetch, range_workflows
+from conforme.fiches.coverage import DayState, today
+from conforme.fiches.range_fetch import RangeAsked
 from conforme.foundation.database import Database
+from conforme.foundation.errors import Invalid
 from conforme.foundation.resources import Resources
 
 WEEKEND = frozenset({5, 6})
@@ -141,6 +149,9 @@ async def test_a_search_of_one_day_says_surely_what_a_longer_one_only_guessed(
     await fetched(working, asked(0, 4, refresh=True))
     noted = {fiche_id for fiche_id, on in (await sold_on(database)).items() if on == day(2).isoformat()}
     assert noted == sure, "what is surely known outlives a longer search"
+    for each in (await known(database, 0, 4)).days:
+        on_this = [on for on in (await sold_on(database)).values() if on == each.day.isoformat()]
+        assert each.facts.stored == len(on_this)
 
 
 async def test_a_refresh_searches_all_days_again(working: Resources, crm: Crm, database: Database) -> None:
