@@ -193,15 +193,15 @@ def fiches() -> list[str]:
 
 
 @asynccontextmanager
-async def rig() -> AsyncGenerator[Rig]:
-    """A database, a sandbox and the configuration of `STEPS` steps, until the block ends."""
+async def rig(sales: int = SALES) -> AsyncGenerator[Rig]:
+    """A database, a sandbox with so many sales a day and the configuration of `STEPS` steps, until the block ends."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conforme-bench-")))
         settings = Settings(_env_file=None, CONFORME_DATA=folder, database_url=None)  # pyright: ignore[reportCallIssue]
         url = stack.enter_context(migrated_database(settings))
         postmaster = int((folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
         told = folder / "sandbox.json"
-        command = [*_python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(SALES)]
+        command = [*_python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(sales)]
         sandbox = stack.enter_context(_process(command, dict(os.environ)))
         world = _told(told, sandbox)
         made = Rig(url, postmaster, world["environment"], world["addresses"]["model"])

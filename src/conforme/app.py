@@ -14,7 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-import conforme.accounts.workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+import conforme.accounts.workflows  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+import conforme.fiches.range_workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares the fetch of ranges
 from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
 from conforme.accounts.refusals import refused
@@ -25,7 +26,10 @@ from conforme.audit_configs.revision_routes import router as config_revisions
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
-from conforme.audits.status import audit_status
+from conforme.audits.status import audit_status, audits_of_fiches
+from conforme.fiches.job_queries import visible_job_ids
+from conforme.fiches.job_routes import router as fiche_jobs
+from conforme.fiches.list_routes import router as fiche_lists
 from conforme.fiches.ports import Ports, connect
 from conforme.fiches.routes import router as fiches
 from conforme.fiches.scope import visible_fiche_ids
@@ -47,10 +51,11 @@ from conforme.realtime.publisher import publishing
 from conforme.realtime.pusher_routes import router as pusher
 from conforme.realtime.routes import router as realtime
 from conforme.recordings.fiche_calls import FicheCalls
+from conforme.recordings.listed_calls import listed_calls
 from conforme.recordings.routes import router as recordings
 from conforme.settings import Settings
 from conforme.transcriptions.routes import router as transcriptions
-from conforme.transcriptions.status import transcription_status
+from conforme.transcriptions.status import transcription_status, transcription_statuses
 from conforme.webhooks.routes import router as webhooks
 
 ROUTERS = (
@@ -58,6 +63,8 @@ ROUTERS = (
     admin,
     teams,
     api_tokens,
+    fiche_jobs,  # before the fiches, whose ids would be any path
+    fiche_lists,
     fiches,
     recordings,
     transcriptions,
@@ -67,6 +74,14 @@ ROUTERS = (
     realtime,
     pusher,
     webhooks,
+)
+FICHE_PORTS = Ports(
+    FicheCalls(),
+    transcription_status,
+    audit_status,
+    listed_calls=listed_calls,
+    transcription_statuses=transcription_statuses,
+    audits_of_fiches=audits_of_fiches,
 )
 TITLE = "Conforme API"
 SERVICE = "conforme"
@@ -88,8 +103,8 @@ def instance_of(settings: Settings) -> str:
 @asynccontextmanager
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
-    connect(Ports(FicheCalls(), transcription_status, audit_status))
-    channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids))
+    connect(FICHE_PORTS)
+    channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids, jobs=visible_job_ids))
     database = Database(url, pool_size=settings.database_pool_size, notify=settings.redis_url is None)
     fanout = fanout_of(settings, database)
     outbound = Outbound(settings)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
 from conforme.foundation.embedded import database_url
 from conforme.foundation.llm import endpoint_of, missing_key
 from conforme.foundation.migrate import pending
+from conforme.realtime.pusher import PusherAccess
 from conforme.settings import Settings
 
 REACH_SECONDS = 5.0
@@ -26,7 +27,7 @@ class Finding:
 
 def examine(settings: Settings) -> list[Finding]:
     """Looks at everything the main job stands on; touches no provider that costs money."""
-    return [*_database(settings), *_providers(settings), *_access(settings)]
+    return [*_database(settings), *_providers(settings), *_live(settings), *_access(settings)]
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -67,6 +68,41 @@ def _providers(settings: Settings) -> Iterator[Finding]:
     else:
         said = f"{endpoint.model} at {endpoint.provider}'s own address (key set, not tried)"
         yield Finding("language model", ok=True, said=said)
+
+
+def _live(settings: Settings) -> Iterator[Finding]:
+    """How live events leave this replica; without either they do all the same."""
+    if settings.redis_url is None:
+        yield Finding("wake-ups", ok=True, said="through PostgreSQL (REDIS_URL is not set)")
+    else:
+        yield _redis(settings.redis_url.get_secret_value())
+    access = PusherAccess.of(settings)
+    if access is None:
+        yield Finding("Pusher", ok=True, said="not configured: events are on streams alone")
+    elif access.dry_run:
+        yield Finding("Pusher", ok=True, said=f"{access.base_url}: PUSHER_DRY_RUN, nothing is sent")
+    else:
+        yield replace(_reachable("Pusher", access.base_url, f"application {access.app_id}"), needed=False)
+
+
+def _redis(url: str) -> Finding:
+    """Never tells the address, which may hold a password."""
+    try:
+        asyncio.run(_redis_answers(url))
+    except Exception as error:  # noqa: BLE001 -- whatever goes wrong is what we were asked to tell
+        said = f"REDIS_URL: not reachable ({type(error).__name__}); replicas look once a second meanwhile"
+        return Finding("wake-ups", ok=False, said=said, needed=False)
+    return Finding("wake-ups", ok=True, said="through Redis (REDIS_URL)")
+
+
+async def _redis_answers(url: str) -> None:
+    from redis.asyncio import Redis
+
+    redis = Redis.from_url(url, socket_connect_timeout=REACH_SECONDS, socket_timeout=REACH_SECONDS)
+    try:
+        await redis.execute_command("PING")
+    finally:
+        await redis.aclose()
 
 
 def _access(settings: Settings) -> Iterator[Finding]:

@@ -190,6 +190,12 @@ class Settings(BaseSettings):
     fiche_fetch_concurrency: int = Field(default=3, ge=1)
     """Detail fetches at once, all replicas together."""
     fiche_sales_search_concurrency: int = Field(default=1, ge=1)
+    fiche_range_max_days: int = Field(default=92, ge=1, le=366)
+    """Longest range that is fetched at once."""
+    fiche_running_day_seconds: int = Field(default=300, ge=0)
+    """A day that is not over is searched anew when its last search is older than this."""
+    progressive_fetch_webhook_frequency: int = Field(default=5, ge=1)
+    """Webhooks are told of every so many days of a range, and of the last."""
     fiche_force_refresh_cooldown_ms: int = Field(default=1_800_000, ge=0)
     fiche_not_found_ttl_ms: int = Field(default=300_000, ge=60_000)
     fiche_cache_ttl_hours: int = Field(default=240, ge=1)

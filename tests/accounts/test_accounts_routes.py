@@ -27,6 +27,7 @@ from product_fixtures import PUSHER, SETTINGS
 GROUPE, ADVISOR = "EQUIPE R1", "211"
 OTHER_GROUPE, OTHER_ADVISOR = "EQUIPE R2", "212"
 MINE, THEIRS, ABSENT = "900001", "900002", "900003"
+SOLD_ON = "2026-01-05"
 FILTERS = (
     f"groupe_query={OTHER_GROUPE}&groupes={OTHER_GROUPE}&fiche_ids={THEIRS}&user_id={OTHER_ADVISOR}&scope=ALL"
 )
@@ -80,6 +81,8 @@ class ListOfFiches:
     """A list of what hangs on fiches: these permissions, and only what is within their scope."""
 
     permissions: tuple[str, ...]
+    path: str = ""
+    """How the list is asked for; as the route's own path where that is all."""
 
 
 Rule = Public | SignIn | Person | House | Ruled | OfFiche | ListOfFiches
@@ -130,9 +133,20 @@ ROUTES: Mapping[str, Rule] = {
     "POST /api/admin/api-tokens": PEOPLE_WRITE,
     "POST /api/admin/api-tokens/{token_id}/rotate": PEOPLE_WRITE,
     "DELETE /api/admin/api-tokens/{token_id}": PEOPLE_WRITE,
+    "GET /api/fiches/webhooks/fiches": Ruled(("fiches.read",)),
+    "GET /api/fiches/jobs": Ruled(("fiches.read",)),
+    "GET /api/fiches/jobs/{job_id}": Ruled(("fiches.read",)),
     "GET /api/fiches/{fiche_id}": OfFiche(("fiches.read",)),
     "GET /api/fiches/{fiche_id}/cache": OfFiche(("fiches.read",)),
     "GET /api/fiches/{fiche_id}/status": OfFiche(("fiches.read",)),
+    "GET /api/fiches/search": Ruled(("fiches.read",)),
+    "POST /api/fiches/status/batch": Ruled(("fiches.read",)),
+    "GET /api/fiches/status/by-date": ListOfFiches(
+        ("fiches.read",), path=f"/api/fiches/status/by-date?date={SOLD_ON}"
+    ),
+    "GET /api/fiches/status/by-date-range": ListOfFiches(
+        ("fiches.read",), path=f"/api/fiches/status/by-date-range?startDate={SOLD_ON}&endDate={SOLD_ON}"
+    ),
     "GET /api/recordings/{fiche_id}": OfFiche(("recordings.read",)),
     "POST /api/transcriptions/batch": OfFiche(("transcriptions.write",), body={"fiche_ids": ["{fiche_id}"]}),
     "POST /api/transcriptions/{fiche_id}": OfFiche(("transcriptions.write",)),
@@ -249,10 +263,10 @@ async def _known(database: Database, fiche_id: str, groupe: str, advisor: str) -
         cache_id = await fiche(session, fiche_id, groupe)
         await session.execute(
             text(
-                "update fiche_cache set attribution_user_id = :advisor, details_fetched_at = now(), listed_at = now()"
-                " where id = :id"
+                "update fiche_cache set attribution_user_id = :advisor, details_fetched_at = now(), listed_at = now(),"
+                " sales_date = :day where id = :id"
             ),
-            {"advisor": advisor, "id": cache_id},
+            {"advisor": advisor, "id": cache_id, "day": SOLD_ON},
         )
         session.add(
             Recording(
@@ -298,7 +312,8 @@ class Walker:
         method, _, path = route.partition(" ")
         rule = ROUTES[route]
         named = rule if isinstance(rule, OfFiche) else None
-        filled = self.ground.filled((named and named.path) or path, of)
+        asked = rule.path if isinstance(rule, OfFiche | ListOfFiches) else ""
+        filled = self.ground.filled(asked or path, of)
         body = self.ground.filled(named.body if named else {}, of)
         sent = {"json": body} if method != "GET" else {}
         sent["headers"] = {**headers, **(named.headers if named else {})}

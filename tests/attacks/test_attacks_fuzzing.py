@@ -11,7 +11,7 @@ import pytest
 from attack_tally import PROPERTY
 from conforme.accounts.grants import Scope
 from conforme.app import Role
-from conforme.fiches import reading
+from conforme.fiches import waiting
 from conforme.foundation.database import Database
 from conforme.process import Served, http_server
 from people import everything_within, signed_in
@@ -30,7 +30,7 @@ async def served(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncGenerator[Served]:
     """A server whose readers do not wait for a fetch that nobody makes."""
-    monkeypatch.setattr(reading, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "READ_SECONDS", 0.05)
     settings = SETTINGS.model_copy(update={"port": 0, "fiche_api_base_url": NOBODY, **PUSHER})
     async with http_server(settings, database_url, Role.API) as server:
         yield server

@@ -1,26 +1,31 @@
 """A room of fiches at work: its neighbours connected, a simulated CRM, and a count of what it asks the database."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import replace
 
 import pytest
 from fiche_room import DAY, Crm
 
 from conforme.accounts.actor import Actor
-from conforme.fiches.ports import Ports, Session, connect
+from conforme.app import FICHE_PORTS
+from conforme.fiches.ports import Session, connect
+from conforme.fiches.range_workflows import fetch_days, search_sales
 from conforme.fiches.schemas import AuditStatus, TranscriptionStatus
+from conforme.fiches.search import search_sales_day
 from conforme.fiches.workflows import fetch_fiche, fetch_sales_day
 from conforme.foundation.database import Database
 from conforme.foundation.durable import Durable
 from conforme.foundation.llm import model_from
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
-from conforme.recordings.fiche_calls import FicheCalls
 from conforme.sandbox.chassis import Service
 from conforme.sandbox.corpus import load_corpus
 from conforme.sandbox.crm import DEFAULT_BEARER, crm_app
 from conforme.sandbox.population import Population
 from conforme.settings import Settings
+from conforme.webhooks.workflows import deliver
+
+JOBS = [fetch_fiche, fetch_sales_day, search_sales_day, fetch_days, search_sales, deliver]
 
 
 async def _transcription(session: Session, actor: Actor, fiche_cache_id: int) -> TranscriptionStatus:
@@ -34,8 +39,11 @@ async def _audit(session: Session, actor: Actor, fiche_id: str) -> AuditStatus:
 
 
 @pytest.fixture(autouse=True)
-def _neighbours() -> None:
-    connect(Ports(FicheCalls(), transcription_status=_transcription, audit_status=_audit))
+def _neighbours() -> Generator[None]:
+    """Neighbours that say little; the application's again when the test is over."""
+    connect(replace(FICHE_PORTS, transcription_status=_transcription, audit_status=_audit))
+    yield
+    connect(FICHE_PORTS)
 
 
 @pytest.fixture
@@ -54,6 +62,7 @@ async def resources(database: Database, crm: Crm) -> AsyncGenerator[Resources]:
             "fiche_api_base_url": crm.service.url,
             "fiche_api_auth_token": DEFAULT_BEARER,
             "openai_api_key": "unused",
+            "node_env": "test",  # webhooks may go to loopback
         }
     )
     outbound = Outbound(settings)
@@ -72,7 +81,7 @@ async def working(resources: Resources, request: pytest.FixtureRequest) -> Async
     """What a process has that carries jobs out; settings are changed by an indirect parameter."""
     changed = getattr(request, "param", {})
     settings = Settings.model_validate({**resources.settings.model_dump(), **changed, "drain_seconds": 1})
-    durable = Durable(settings, resources.database, jobs=[fetch_fiche, fetch_sales_day], schedules=[])
+    durable = Durable(settings, resources.database, jobs=JOBS, schedules=[])
     at_work = replace(resources, settings=settings, durable=durable)
     await durable.start(at_work)
     yield at_work

@@ -30,7 +30,7 @@ from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.auth import current_caller
 from conforme.accounts.grants import Grant, Grants
 from conforme.crm.schemas import SalesFiche
-from conforme.fiches import reading, store
+from conforme.fiches import reading, store, waiting
 from conforme.fiches.routes import router
 from conforme.fiches.schemas import FetchFiche
 from conforme.fiches.workflows import fetch_fiche
@@ -244,7 +244,7 @@ async def test_a_fiche_without_information_is_shown_and_kept_nowhere(
 async def test_a_fetch_that_does_not_end_in_time_is_503_and_wanted_no_more(
     idle: Caller, database: Database, resources: Resources, fiche_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(waiting, "READ_SECONDS", 0.2)
     assert refusal(await idle.get(fiche_id)) == (
         503,
         "SERVICE_UNAVAILABLE",

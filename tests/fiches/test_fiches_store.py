@@ -33,8 +33,9 @@ from sqlalchemy import select, text
 from conforme.crm.json_text import storable
 from conforme.crm.schemas import FicheDetails, SalesFiche
 from conforme.fiches import bulk, queries, service, store
+from conforme.fiches.days import day_of
 from conforme.fiches.models import SECTION_TABLES, FicheCache, information
-from conforme.fiches.store import DayFetched, FicheIncomplete, Freshness, day_of
+from conforme.fiches.store import DayFetched, FicheIncomplete, Freshness
 from conforme.foundation.database import Database, WriteSession
 
 Json = dict[str, Any]

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from sql_statements import sent_to
+from sqlalchemy import text
 
 from audit_rows import audit, configured, fiche, step
 from conforme.crm.schemas import FicheDetails
@@ -16,6 +17,7 @@ from conforme.foundation.database import Database, now
 from conforme.foundation.events import record
 from conforme.realtime.stream import Listener, Pace, stream
 from conforme.recordings.fiche_calls import FicheCalls
+from conforme.recordings.models import Recording
 from conforme.sandbox import dossier
 from conforme.sandbox.corpus import load_corpus
 from conforme.sandbox.population import Population
@@ -141,3 +143,63 @@ async def test_a_stream_replays_a_page_of_events_by_one_statement(
         assert sum(part.startswith("id:") for part in parts) == events
         counts.append(len([text for text in sent.statements if "&&" in text]))
     assert counts == [1, 1]
+
+
+async def _fiches_of_a_day(database: Database, numbers: range) -> None:
+    """Fiches of one day, each with a call and an audit."""
+    pinned = await configured(database, f"Grille {numbers.start}")
+    async with database.write() as session:
+        for number in numbers:
+            cache_id = await fiche(session, str(700_000 + number))
+            session.add(Recording(fiche_cache_id=cache_id, call_id="1", recording_url=""))
+            await audit(session, pinned, number, fiche_id=str(700_000 + number), fiche_cache_id=cache_id)
+        await session.execute(text("update fiche_cache set sales_date = '2026-01-05', listed_at = now()"))
+
+
+async def test_the_fiches_of_a_day_take_five_statements_however_many_there_are(
+    api: httpx2.AsyncClient, database: Database, served: Database
+) -> None:
+    path, counts = "/api/fiches/status/by-date?date=2026-01-05", list[int]()
+    for numbers in (range(FEW), range(FEW, MANY)):
+        await _fiches_of_a_day(database, numbers)
+        sent = await _statements(api, served, path)
+        assert [name for name in (*NOT_FOR_LISTS, "transcription_text") if name in " ".join(sent)] == []
+        counts.append(len(sent))
+    assert counts == [5, 5]
+    assert (await api.get(path)).json()["data"]["total"] == MANY
+
+
+async def test_the_states_of_a_batch_take_three_statements_however_many_fiches_it_names(
+    api: httpx2.AsyncClient, database: Database, served: Database
+) -> None:
+    counts: list[int] = []
+    for numbers in (range(FEW), range(FEW, MANY)):
+        await _fiches_of_a_day(database, numbers)
+        ids = [str(700_000 + number) for number in range(numbers.stop)]
+        with sent_to(served) as sent:
+            answer = await api.post("/api/fiches/status/batch", json={"ficheIds": ids})
+        assert sum(each["hasData"] for each in answer.json()["data"].values()) == len(ids)
+        counts.append(len(sent))
+    assert counts == [3, 3]
+
+
+async def test_a_range_takes_as_many_statements_for_twenty_thousand_fiches_as_for_five(
+    api: httpx2.AsyncClient, database: Database, served: Database
+) -> None:
+    path = "/api/fiches/status/by-date-range?startDate=2026-01-05&endDate=2026-01-07&limit=50"
+    await _fiches_of_a_day(database, range(FEW))
+    await _statements(api, served, path)  # the fetch of what is missing begins
+    few = await _statements(api, served, path)
+    await _fiches_of_a_day(database, range(FEW, MANY))
+    async with database.write() as session:
+        await session.execute(
+            text(
+                "insert into fiche_cache (fiche_id, sales_date, listed_at, expires_at)"
+                " select (800000 + n)::text, '2026-01-06', now(), now() from generate_series(1, 20000) n"
+            )
+        )
+    many = await _statements(api, served, path)
+    assert (len(few), len(many)) == (8, 8)
+    body = (await api.get(path)).json()
+    assert (body["total"], len(body["fiches"])) == (20_000 + MANY, 50)
+    assert body["pagination"]["total_pages"] == 401

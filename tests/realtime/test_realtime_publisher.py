@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from realtime_room import until
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
@@ -22,14 +24,14 @@ from structlog.testing import capture_logs
 from conforme.app import Role
 from conforme.foundation import events
 from conforme.foundation.database import Database, now
-from conforme.foundation.events import EventRow
+from conforme.foundation.events import Draft, Event, EventRow, record_all
 from conforme.foundation.jobs import Retry
 from conforme.foundation.outbound import Outbound
 from conforme.process import http_server
 from conforme.realtime.cursors import CursorLost, cursor
 from conforme.realtime.fanout import PostgresFanout
 from conforme.realtime.models import RealtimeCursor
-from conforme.realtime.publisher import CURSOR, Publisher
+from conforme.realtime.publisher import CURSOR, Publisher, parcels_of
 from conforme.realtime.pusher import PusherAccess, pusher
 from conforme.realtime.pusher_names import published_names
 from conforme.realtime.pusher_signing import channel_auth, signed_query
@@ -83,7 +85,8 @@ class Desk:
 
     async def was_asked(self, times: int) -> None:
         async def asked() -> bool:
-            return self.counts.get("requests", 0) >= times
+            routes = self.service.counts()["routes"].values()  # of single events and of batches
+            return sum(route["requests"] for route in routes) >= times
 
         await until(asked)
 
@@ -181,12 +184,56 @@ async def test_events_of_one_channel_keep_their_order_through_faults_and_come_on
                 database, number, channels=(f"private-audit-{number % 4}", f"private-fiche-{number % 3}")
             )
         await desk.has(*range(40))
-    assert sorted(desk.numbers) == list(range(40))
+    assert set(desk.numbers) == set(range(40))
     for channel in {channel for event in desk.desk.events for channel in event.channels}:
         told = [json.loads(event.data)["number"] for event in desk.desk.events if channel in event.channels]
-        assert told == sorted(told)
-    assert desk.counts["faults"]
-    assert desk.counts["early"] == 0, "Retry-After is waited for"
+        assert told == sorted(set(told))
+    routes = desk.service.counts()["routes"].values()
+    assert any(route["faults"] for route in routes)
+    assert all(route["early"] == 0 for route in routes), "Retry-After is waited for"
+
+
+async def test_a_burst_is_told_in_batches(database: Database, desk: Desk) -> None:
+    drafts = [Draft("audit.progress", {"number": number}, [CHANNEL]) for number in range(25)]
+    async with publishing(database, desk.settings):
+        async with database.write() as session:
+            await record_all(session, drafts)
+        await desk.has(*range(25))
+    assert desk.numbers == list(range(25))
+    asked = {name: route["requests"] for name, route in desk.service.counts()["routes"].items()}
+    assert asked == {"POST /apps/{app_id}/batch_events": 3}
+
+
+async def test_an_event_that_is_refused_keeps_none_of_its_batch_back(
+    database: Database, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conforme.sandbox.pusher.LONGEST_DATA_BYTES", 200)
+    drafts = [
+        Draft("audit.progress", {"number": number, "text": "x" * (300 if number == 3 else 0)}, [CHANNEL])
+        for number in range(6)
+    ]
+    async with publishing(database, desk.settings):
+        async with database.write() as session:
+            await record_all(session, drafts)
+        await desk.has(0, 1, 2, 4, 5)
+    assert desk.numbers == [0, 1, 2, 4, 5]
+
+
+def _logged(number: int, channels: int) -> Event:
+    names = tuple(f"private-job-{channel}" for channel in range(channels))
+    return Event(number, "audit.progress", names, {}, now())
+
+
+@given(st.lists(st.integers(0, 25), max_size=20))
+def test_parcels_hold_every_event_in_order_on_all_its_channels(channels: list[int]) -> None:
+    page = [_logged(number, count) for number, count in enumerate(channels, 1)]
+    parcels = parcels_of(page, private=True)
+    told = [(each.event.id, name) for parcel in parcels for each in parcel.contents for name in each.channels]
+    assert told == [(event.id, name) for event in page for name in event.channels]
+    assert all(sum(len(each.channels) for each in parcel.contents) <= 10 for parcel in parcels)
+    ends = [parcel.through for parcel in parcels if parcel.through is not None]
+    assert ends == sorted(set(ends))
+    assert ends[-1:] == [event.id for event in page][-1:]
 
 
 async def test_an_outage_is_waited_out(database: Database, desk: Desk) -> None:

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from conforme.accounts.actor import Actor
-from conforme.fiches.ports import Ports, Session, connect
-from conforme.fiches.schemas import AuditStatus
+from conforme.app import FICHE_PORTS
+from conforme.fiches.ports import connect
 from conforme.foundation import events
 from conforme.foundation.database import Database
 from conforme.foundation.durable import Durable, Outcome
@@ -19,7 +19,6 @@ from conforme.foundation.ledger import LlmCall
 from conforme.foundation.llm import LanguageModel
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
-from conforme.recordings.fiche_calls import FicheCalls
 from conforme.recordings.models import Recording
 from conforme.recordings.queries import cached_fiche
 from conforme.sandbox.crm import GatewayFaults
@@ -28,16 +27,11 @@ from conforme.sandbox.world import Sandbox, SandboxOptions
 from conforme.settings import Settings
 from conforme.transcriptions.queries import transcribed
 from conforme.transcriptions.runs import FicheRun
-from conforme.transcriptions.status import transcription_status
 from conforme.transcriptions.workflows import transcribe_fiche
 
 ACTOR = Actor.system("test")
 DAY = date(2026, 11, 20)
 PATIENCE = 60
-
-
-async def _no_audits(session: Session, actor: Actor, fiche_id: str) -> AuditStatus:
-    return AuditStatus()
 
 
 @asynccontextmanager
@@ -54,7 +48,7 @@ async def _process(
     for name, value in (sandbox.environment() | quick).items():
         monkeypatch.setenv(name, value)
     settings = Settings()
-    connect(Ports(FicheCalls(), transcription_status, _no_audits))
+    connect(FICHE_PORTS)
     outbound, durable = Outbound(settings), Durable(settings, database)
     resources = Resources(settings, database, durable, outbound, cast("LanguageModel", None))
     await durable.start(resources)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
@@ -379,8 +380,41 @@ async def revision_number(session: Session, revision_id: int) -> int:
     return (await session.scalars(query)).one()
 
 
-async def latest_of_fiches(session: Session, actor: Actor, fiche_ids: Sequence[str]) -> list[Found]:
-    """All latest, undeleted audits of these fiches, newest first."""
-    conditions = _conditions(Filters(fiche_ids=tuple(fiche_ids)))
-    rows = await session.execute(_base(actor).where(*conditions).order_by(AuditRow.id.desc()))
-    return [Found(*row) for row in rows.all()]
+@dataclass(frozen=True, slots=True)
+class LatestRow:
+    """What is shown of an audit beside its fiche."""
+
+    fiche_id: str
+    id: int
+    status: str
+    overall_score: Decimal
+    score_percentage: Decimal
+    niveau: str
+    is_compliant: bool
+    completed_at: datetime | None
+    config_id: int
+    config_name: str
+
+
+async def latest_of_fiches(session: Session, actor: Actor, fiche_ids: Sequence[str]) -> list[LatestRow]:
+    """All latest, undeleted audits of these fiches, by fiche, newest first."""
+    if not fiche_ids:
+        return []
+    shown = (
+        select(
+            AuditRow.fiche_id,
+            AuditRow.id,
+            AuditRow.status,
+            AuditRow.overall_score,
+            AuditRow.score_percentage,
+            AuditRow.niveau,
+            AuditRow.is_compliant,
+            AuditRow.completed_at,
+            AuditConfig.id,
+            AuditConfig.name,
+        )
+        .join(AuditConfig, AuditConfig.id == AuditRow.audit_config_id)
+        .where(in_scope(actor), *_conditions(Filters(fiche_ids=tuple(fiche_ids))))
+        .order_by(AuditRow.fiche_id, AuditRow.id.desc())
+    )
+    return [LatestRow(*row) for row in await session.execute(shown)]

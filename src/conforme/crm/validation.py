@@ -26,6 +26,8 @@ class Quarantined:
     fiche_id: str | None
     """None when the id itself is malformed."""
     reason: str
+    dates: tuple[str, ...] = ()
+    """What it says of when it was modified and entered, as far as that is text."""
 
 
 def read_fiches(items: Sequence[Any]) -> tuple[tuple[SalesFiche, ...], tuple[Quarantined, ...]]:
@@ -36,7 +38,7 @@ def read_fiches(items: Sequence[Any]) -> tuple[tuple[SalesFiche, ...], tuple[Qua
         try:
             read.append(SalesFiche.model_validate(item))
         except ValidationError as error:
-            aside.append(Quarantined(index, _fiche_id(item), reason_of(error)))
+            aside.append(Quarantined(index, _fiche_id(item), reason_of(error), _dates(item)))
     return tuple(read), tuple(aside)
 
 
@@ -45,6 +47,13 @@ def _fiche_id(item: Any) -> str | None:
         return _FICHE_ID.validate_python(item.get("id") if isinstance(item, dict) else None)
     except ValidationError:
         return None
+
+
+def _dates(item: Any) -> tuple[str, ...]:
+    told = (
+        [item.get(name) for name in ("date_modification", "date_insertion")] if isinstance(item, dict) else []
+    )
+    return tuple(text for text in told if isinstance(text, str))
 
 
 def reason_of(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""The tables of the cache (spec/fiches §2.1): `fiche_cache`, its sections, and which days were fetched."""
+"""The tables of the cache (spec/fiches §2.1): `fiche_cache`, its sections, which days were fetched, and fetches of ranges."""
 
 from datetime import date, datetime
 from functools import partial
@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Date,
     DateTime,
     ForeignKey,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy import Column as TableColumn
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
@@ -59,7 +61,11 @@ class FicheCache(Updated, Base):
     prospect_email: Mapped[str | None] = mapped_column(Text)
     prospect_tel: Mapped[str | None] = mapped_column(Text)
     sales_date: Mapped[str | None] = mapped_column(Text)
-    """YYYY-MM-DD: the day searched when a listing held it, else the day it was entered."""
+    """YYYY-MM-DD: the day searched when a listing held it, within a longer range searched the likeliest; else the day
+    it was entered."""
+    sold_from: Mapped[date | None] = mapped_column(Date)
+    sold_to: Mapped[date | None] = mapped_column(Date)
+    """The narrowest range, both ends included, whose search held it as a sale; one day when that is sure."""
     cle: Mapped[str | None] = mapped_column(Text)
     details_success: Mapped[bool | None]
     details_message: Mapped[str | None] = mapped_column(Text)
@@ -91,9 +97,75 @@ class FicheDay(Base):
     stored: Mapped[int] = mapped_column(Integer, server_default="0")
     quarantined: Mapped[int] = mapped_column(Integer, server_default="0")
     """Fiches that could not be read."""
+    quarantine: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    """Of the first of them `fiche_id`, as far as it can be read, and `reason`."""
+    searched_from: Mapped[date | None] = mapped_column(Date)
+    searched_to: Mapped[date | None] = mapped_column(Date)
+    """The range, both ends included, whose search told of the day last; null: the day alone."""
     error: Mapped[str | None] = mapped_column(Text)
     """Why the last attempt failed; None when it went well."""
     attempted_at: Mapped[datetime]
+
+
+class ProgressiveFetchJob(Base):
+    """The fetch of a range of days (spec/automation §6): each of its days known before, remaining or failed."""
+
+    __tablename__ = "progressive_fetch_jobs"
+    __table_args__ = (
+        CheckConstraint("status in ('pending', 'processing', 'complete', 'failed')", name="status"),
+        # Of one range there is one fetch at a time: who asks meanwhile belongs to it.
+        Index(
+            "uq_progressive_fetch_jobs_processing",
+            "start_date",
+            "end_date",
+            "refresh",
+            unique=True,
+            postgresql_where=text("status = 'processing'"),
+        ),
+        Index(None, "status"),
+        Index("ix_progressive_fetch_jobs_range", "start_date", "end_date"),
+        Index(None, "created_at"),
+        Index(None, "completed_at"),
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    start_date: Mapped[date] = mapped_column(Date)
+    end_date: Mapped[date] = mapped_column(Date)
+    refresh: Mapped[bool] = mapped_column(server_default="false")
+    """Days are searched although they are known."""
+    status: Mapped[str] = mapped_column(Text)
+    progress: Mapped[int] = mapped_column(Integer, server_default="0")
+    total_days: Mapped[int] = mapped_column(Integer)
+    days_known: Mapped[int] = mapped_column(Integer, server_default="0")
+    """How many of them were known when it began."""
+    completed_days: Mapped[int] = mapped_column(Integer, server_default="0")
+    total_fiches: Mapped[int] = mapped_column(Integer, server_default="0")
+    dates_already_fetched: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default="{}")
+    dates_remaining: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default="{}")
+    dates_failed: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default="{}")
+    date_errors: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    """Why each of the failed days did, by YYYY-MM-DD."""
+    attempt: Mapped[int] = mapped_column(Integer, server_default="1")
+    """How often durable work was begun for it: the first, and one for each time it had come to a halt."""
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When it last got on."""
+    completed_at: Mapped[datetime | None]
+
+
+class ProgressiveFetchAsker(Base):
+    """Somebody who asked for the range of a fetch: they may look at it."""
+
+    __tablename__ = "progressive_fetch_askers"
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("progressive_fetch_jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    """Name of the actor."""
+    user_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 _TYPES: dict[Kind, TypeEngine[Any]] = {

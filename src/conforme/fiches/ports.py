@@ -1,11 +1,12 @@
 """What fiches ask of rooms that stand above them; the application connects it at its start."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from conforme.accounts.actor import Actor
 from conforme.crm.schemas import GatewayRecording
+from conforme.fiches.list_schemas import AuditsOfFiche, ListedCall
 from conforme.fiches.schemas import AuditStatus, TranscriptionStatus
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.errors import Misconfigured
@@ -57,11 +58,38 @@ class AuditStatusReader(Protocol):
         ...
 
 
+class ListedCallsReader(Protocol):
+    async def __call__(
+        self, session: Session, actor: Actor, fiche_cache_ids: Sequence[int]
+    ) -> Mapping[int, Sequence[ListedCall]]:
+        """The calls of many fiches as a list shows them, oldest first; in one statement, as the next two."""
+        ...
+
+
+class TranscriptionStatusesReader(Protocol):
+    async def __call__(
+        self, session: Session, actor: Actor, fiche_cache_ids: Sequence[int]
+    ) -> Mapping[int, TranscriptionStatus]:
+        """How far the transcription of many fiches is; nothing of one without calls."""
+        ...
+
+
+class AuditsReader(Protocol):
+    async def __call__(
+        self, session: Session, actor: Actor, fiche_ids: Sequence[str]
+    ) -> Mapping[str, AuditsOfFiche]:
+        """How the latest audits of many fiches stand; nothing of one without audits."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     recordings: RecordingsStore
     transcription_status: TranscriptionStatusReader
     audit_status: AuditStatusReader
+    listed_calls: ListedCallsReader
+    transcription_statuses: TranscriptionStatusesReader
+    audits_of_fiches: AuditsReader
 
 
 class _Switchboard:

@@ -17,7 +17,7 @@ import structlog
 from conforme.accounts import allowance
 from conforme.accounts.actor import Actor, Scope
 from conforme.accounts.allowance import Allowance
-from conforme.crm.errors import FicheNotFound, GatewayFailed
+from conforme.crm.errors import FicheNotFound
 from conforme.fiches import policy, queries
 from conforme.fiches.patch import Json
 from conforme.fiches.policy import Reason
@@ -25,17 +25,15 @@ from conforme.fiches.ports import connected
 from conforme.fiches.queries import Cached
 from conforme.fiches.schemas import FetchFiche, ReaderWants
 from conforme.fiches.scope import visible_fiche_exists, whose_is_told
+from conforme.fiches.waiting import Wanted, failure_of, outcome_of
 from conforme.fiches.workflows import fetch_fiche
 from conforme.foundation.database import now
-from conforme.foundation.durable import Outcome, Priority
-from conforme.foundation.errors import ConformeError, Forbidden, Misconfigured, Unavailable
-from conforme.foundation.faults import DeadlineExceeded, StepTimeout
+from conforme.foundation.durable import Outcome
+from conforme.foundation.errors import ConformeError, Forbidden
 from conforme.foundation.resources import Resources
 
 log = structlog.get_logger(__name__)
 
-READ_SECONDS = 120.0
-"""Longest time a reader waits for a fetch, its turn, attempts and waits together."""
 UNSEEN = Allowance("unseen-fiche", times=60, window=timedelta(hours=1))
 """Fetches that one caller asks for of fiches that then turn out not to be theirs."""
 
@@ -67,6 +65,7 @@ class Reading:
         self._refresh = refresh
         self._mail_devis = mail_devis
         self._recordings = connected().recordings
+        self._wanted = Wanted(f"Fiche {fiche_id}", f"Failed to fetch fiche details for {fiche_id}")
 
     async def document(self) -> Json:
         """The fiche in the gateway's shape; without the addresses of recordings for who may not hear them.
@@ -155,7 +154,7 @@ class Reading:
         """Has the cache brought up to date; the fiche itself when it was fetched and could not be stored."""
         outcome = await self._outcome()
         if not outcome.ok:
-            raise _failure(self._fiche_id, outcome)
+            raise failure_of(outcome, self._wanted)
         answer: dict[str, Any] = outcome.value
         if answer["not_found"]:
             raise FicheNotFound(self._fiche_id)
@@ -166,46 +165,21 @@ class Reading:
 
     async def _outcome(self) -> Outcome:
         """How the fetch ended that this reader asked for: an earlier one may have failed, so each asks for its own."""
-        durable, identifier = self._resources.durable, f"read-{self._fiche_id}-{uuid4().hex}"
         wants = ReaderWants(
             refresh=self._refresh,
             mail_devis=self._mail_devis,
             # What is not stored has no scope.
             even_unstored=not self._refresh and self._actor.scope is Scope.ALL,
         )
-        payload = FetchFiche(fiche_id=self._fiche_id, reader=wants)
-        async with self._resources.database.write() as session:
-            await durable.dispatch(
-                session,
-                fetch_fiche,
-                payload,
-                id=identifier,
-                key=self._fiche_id,
-                priority=Priority.INTERACTIVE,
-            )
-        try:
-            return await durable.wait(identifier, READ_SECONDS)
-        except TimeoutError:
-            # What has begun may end, and serves who asks next; what has not is wanted by nobody any more.
-            if await durable.state(identifier) == "queued":
-                await durable.cancel(identifier)
-        raise Unavailable(
-            f"Fiche {self._fiche_id} could not be fetched within {READ_SECONDS:g} seconds; try again later"
+        return await outcome_of(
+            self._resources,
+            fetch_fiche,
+            FetchFiche(fiche_id=self._fiche_id, reader=wants),
+            id=f"read-{self._fiche_id}-{uuid4().hex}",
+            key=self._fiche_id,
+            wanted=self._wanted,
         )
 
 
 def _unheard(fiche: Json) -> Json:
     return fiche | {"recordings": [call | {"recording_url": ""} for call in fiche["recordings"]]}
-
-
-def _failure(fiche_id: str, outcome: Outcome) -> ConformeError:
-    """The error of a fetch as the reader is told of it."""
-    if outcome.code in {StepTimeout.code, DeadlineExceeded.code}:
-        return GatewayFailed(f"Failed to fetch fiche details for {fiche_id}: timed out")
-    if outcome.code == GatewayFailed.code:
-        return GatewayFailed(outcome.error)
-    if outcome.code == Misconfigured.code:
-        return Misconfigured(outcome.error)
-    if outcome.cancelled or outcome.code == "ABANDONED":
-        return Unavailable(f"The fetch of fiche {fiche_id} was cut off; try again later")
-    return ConformeError()

@@ -1,11 +1,13 @@
 """Fetching from the CRM and storing what it said: load, call, store, with no transaction across the call."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from conforme.crm.errors import GatewayFailed
 from conforme.crm.gateway import CrmGateway, SalesListing
 from conforme.crm.schemas import FicheDetails
+from conforme.crm.validation import Quarantined
 from conforme.fiches import store
 from conforme.fiches.ports import RecordingsStore
 from conforme.fiches.store import DayFetched, Freshness
@@ -16,6 +18,7 @@ from conforme.settings import Settings
 
 FETCHED = "fiche/fetched"
 _INT32_MAX = 2**31 - 1
+QUARANTINE_KEPT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +81,47 @@ async def mark_not_found(session: WriteSession, settings: Settings, fiche_id: st
 async def fetch_sales_day(resources: Resources, day: date) -> DayFetched:
     """One attempt at the sales of a day: its fiches noted, and in the ledger of days how it went.
 
-    Days are searched one by one: a listing does not say which day it holds a fiche for.
-
     Raises:
         GatewayFailed: after noting it in the ledger.
+    """
+    listing = await list_sales_day(resources, day)
+    return _counted(listing, len({fiche.id for fiche in listing.fiches}))
+
+
+async def list_sales_day(resources: Resources, day: date) -> SalesListing:
+    """The same for whoever wants the listing itself.
+
+    Days are searched one by one: a listing does not say which day it holds a fiche for.
     """
     settings = resources.settings
     with_recordings = settings.fiche_sales_include_recordings
     gateway = CrmGateway(resources.outbound, settings)
+    fresh = details_freshness(
+        settings
+    )  # from before the call: what is sold meanwhile may not be in its answer
     try:
         listing = await gateway.sales(day, day, include_recordings=with_recordings)
     except GatewayFailed as failure:
         async with resources.database.write() as session:
-            await store.note_day(session, day, now(), DayFetched(error=failure.message))
+            await store.note_day(session, day, fresh.at, DayFetched(error=failure.message))
         raise
     async with resources.database.write() as session:
-        fresh = details_freshness(settings)
         stored = await store.write_summaries(
             session, listing.fiches, fresh, sales_date=day, with_recordings=with_recordings
         )
-        fetched = _counted(listing, stored)
-        await store.note_day(session, day, fresh.at, fetched)
-    return fetched
+        await store.note_day(session, day, fresh.at, _counted(listing, stored))
+    return listing
 
 
 def _counted(listing: SalesListing, stored: int) -> DayFetched:
-    expected = min(max(listing.total, 0), _INT32_MAX)
-    return DayFetched(expected=expected, stored=stored, quarantined=len(listing.quarantined))
+    return DayFetched(
+        expected=min(max(listing.total, 0), _INT32_MAX),
+        stored=stored,
+        quarantined=len(listing.quarantined),
+        quarantine=quarantine(listing.quarantined),
+    )
+
+
+def quarantine(aside: Sequence[Quarantined]) -> list[dict[str, str | None]]:
+    """What the ledger keeps of fiches that could not be read: which and why, never what they say."""
+    return [{"fiche_id": each.fiche_id, "reason": each.reason} for each in aside[:QUARANTINE_KEPT]]

@@ -4,8 +4,7 @@ Three things are told of a fiche, and none spoils the others: a listing (one lin
 and the CRM's denial (a marker with a short life).
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -17,14 +16,14 @@ from sqlalchemy.orm import InstrumentedAttribute
 from conforme.crm.errors import GatewayFailed
 from conforme.crm.schemas import FicheDetails, SalesFiche
 from conforme.fiches import bulk
+from conforme.fiches.coverage import Span
+from conforme.fiches.days import day_of
 from conforme.fiches.models import NOT_FOUND, FicheCache, FicheDay, information
 from conforme.fiches.sections import FicheRows, split
 from conforme.foundation.database import WriteSession
 
 MAIL_DEVIS_NULL = {"mail_devis": None}
 """In `raw_data`: the quote mail was asked for and there is none."""
-_LEADING_ISO = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)", re.ASCII)
-_LEADING_FRENCH = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?!\d)", re.ASCII)
 
 
 class FicheIncomplete(GatewayFailed):
@@ -41,23 +40,6 @@ class Freshness:
     @property
     def until(self) -> datetime:
         return self.at + self.lasts
-
-
-def day_of(text: str | None) -> str | None:
-    """The day a date of the CRM begins with, as YYYY-MM-DD; None when there is no such day.
-
-    Reads `YYYY-MM-DD…` and `D/M/YYYY…`.
-    """
-    if found := _LEADING_ISO.match(text or ""):
-        year, month, day = map(int, found.groups())
-    elif found := _LEADING_FRENCH.match(text or ""):
-        day, month, year = map(int, found.groups())
-    else:
-        return None
-    try:
-        return date(year, month, day).isoformat()
-    except ValueError:
-        return None
 
 
 async def write_details(
@@ -167,6 +149,8 @@ _SUMMARY_COLUMNS = (
     "raw_data",
     "has_recordings",
     "recordings_count",
+    "sold_from",
+    "sold_to",
 )
 
 
@@ -177,14 +161,20 @@ async def write_summaries(
     *,
     sales_date: date,
     with_recordings: bool,
+    sold: Mapping[str, Span] | None = None,
 ) -> int:
     """Notes the lines of one day's listing; returns how many fiches it told of.
+
+    `sold` says between which days a fiche was sold where that is less sure than `sales_date`.
 
     Additive: a fiche whose details are cached keeps them, their freshness, its counters and whose it is; a marker keeps
     its end.
     Calls are counted only `with_recordings`, since a listing may leave them out.
     """
-    told_last = {fiche.id: _summary(fiche, with_recordings) for fiche in fiches}
+    that_day, spans = Span(sales_date, sales_date), sold or {}
+    told_last = {
+        fiche.id: _summary(fiche, with_recordings, spans.get(fiche.id, that_day)) for fiche in fiches
+    }
     # In one order, so that two listings at once wait for each other instead of for each other's locks.
     lines = [told_last[fiche_id] for fiche_id in sorted(told_last)]
     if not lines:
@@ -207,7 +197,7 @@ async def write_summaries(
     return len(lines)
 
 
-def _summary(fiche: SalesFiche, with_recordings: bool) -> dict[str, Any]:
+def _summary(fiche: SalesFiche, with_recordings: bool, sold: Span) -> dict[str, Any]:
     line = fiche.model_dump(exclude={"recordings", "cle"})
     return {
         "fiche_id": fiche.id,
@@ -221,6 +211,8 @@ def _summary(fiche: SalesFiche, with_recordings: bool) -> dict[str, Any]:
         "raw_data": {**line, "_salesListOnly": True},
         "has_recordings": bool(fiche.recordings),
         "recordings_count": len(fiche.recordings) if with_recordings else None,
+        "sold_from": sold.start.isoformat(),
+        "sold_to": sold.end.isoformat(),
     }
 
 
@@ -247,6 +239,8 @@ def _summary_update(told: Any, with_recordings: bool) -> dict[str, Any]:
         "fetched_at": only(unmarked, FicheCache.fetched_at),
         "expires_at": only(unmarked, FicheCache.expires_at),
         "sales_date": told.sales_date,
+        "sold_from": told.sold_from,
+        "sold_to": told.sold_to,
         "last_revalidated_at": told.last_revalidated_at,
         "listed_at": told.listed_at,
         "updated_at": func.now(),
@@ -277,10 +271,17 @@ class DayFetched:
     stored: int = 0
     quarantined: int = 0
     error: str | None = None
+    quarantine: Sequence[Mapping[str, str | None]] = ()
+    """Of the first that could not be read, `fiche_id` and `reason`."""
+    searched: Span | None = None
+    """The range that was searched; None: the day alone."""
 
 
 async def note_day(session: WriteSession, day: date, at: datetime, fetched: DayFetched) -> None:
-    """Notes in the ledger of days how a fetch went; a failure leaves what earlier ones covered."""
+    """Notes in the ledger of days how a search begun at `at` went; a failure leaves what earlier ones covered.
+
+    Of two searches the one that began later has the last word.
+    """
     if fetched.error is None:
         values: dict[str, Any] = {
             "attempted_at": at,
@@ -288,6 +289,9 @@ async def note_day(session: WriteSession, day: date, at: datetime, fetched: DayF
             "expected": fetched.expected,
             "stored": fetched.stored,
             "quarantined": fetched.quarantined,
+            "quarantine": list(map(dict, fetched.quarantine)),
+            "searched_from": fetched.searched and fetched.searched.start,
+            "searched_to": fetched.searched and fetched.searched.end,
             "error": None,
         }
     else:
@@ -295,5 +299,5 @@ async def note_day(session: WriteSession, day: date, at: datetime, fetched: DayF
     await session.execute(
         insert(FicheDay)
         .values(day=day, **values)
-        .on_conflict_do_update(index_elements=[FicheDay.day], set_=values)
+        .on_conflict_do_update(index_elements=[FicheDay.day], set_=values, where=FicheDay.attempted_at <= at)
     )

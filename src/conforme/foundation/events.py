@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Index, Text, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from conforme.foundation.database import Base, Identified, ReadSession, Writer, WriteSession
+from conforme.foundation.database import Base, Connection, Identified, ReadSession, Writer, WriteSession
 from conforme.foundation.rows import Rows, write_rows
 
 NOTIFY_CHANNEL = "conforme_events"
@@ -130,6 +130,30 @@ async def horizon(session: ReadSession) -> Horizon:
         )
     ).one()
     return Horizon(*row)
+
+
+_PAGE = text(
+    "select pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint,"
+    " e.id, e.name, e.channels, e.payload, e.created_at"
+    " from pg_current_snapshot() s left join lateral"
+    " (select * from events where id > :last_id order by id limit :limit) e on true order by e.id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Events behind an id, in order, and the clock of transactions of the snapshot that shows them."""
+
+    events: list[Event]
+    xmin: int
+    xmax: int
+
+
+async def page(connection: Connection, last_id: int, *, limit: int) -> LogPage:
+    """One look at the log, in one statement: followers look many times a second."""
+    rows = (await connection.execute(_PAGE, {"last_id": last_id, "limit": limit})).all()
+    found = [Event(row[2], row[3], tuple(row[4]), row[5], row[6]) for row in rows if row[2] is not None]
+    return LogPage(found, rows[0][0], rows[0][1])
 
 
 async def after(

@@ -29,6 +29,8 @@ class Finders:
     """By the fiche's id."""
     audits: Finder
     """By the audit's tracking id or its database id."""
+    jobs: Finder
+    """By the job's id: those that the actor asked for."""
 
 
 class _Switchboard:
@@ -70,13 +72,19 @@ class OfVisibleFiche:
 
 
 @dataclass(frozen=True, slots=True)
-class ForAll:
-    """Scope ALL on one of these permissions: of a job it is not known whose fiches it works on."""
+class OfAsker:
+    """Scope ALL on one of these permissions; else whoever asked for the job, while they may read what it works on."""
 
     permissions: tuple[str, ...]
+    needed: str
+    found: Callable[[], Finder]
 
-    async def admits(self, session: Session, caller: Caller, ids: Sequence[str]) -> bool:  # noqa: ARG002
-        return any(caller.grants.reach(permission) is Scope.ALL for permission in self.permissions)
+    async def admits(self, session: Session, caller: Caller, ids: Sequence[str]) -> bool:
+        if any(caller.grants.reach(permission) is Scope.ALL for permission in self.permissions):
+            return True
+        if caller.grants.reach(self.needed) is None:
+            return False
+        return await self.found()(session, caller.acting([self.needed]), ids) >= set(ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,9 @@ KINDS: Final[Mapping[str, Rule]] = {
         "audits.read", lambda: _connected().audits, re.compile(r"[\w=@,.;-]+", re.ASCII)
     ),
     "private-fiche-": OfVisibleFiche("fiches.read", lambda: _connected().fiches, re.compile(r"[0-9]{1,40}")),
-    "private-job-": ForAll(("automation.read", "audits.read", "fiches.read")),
+    "private-job-": OfAsker(
+        ("automation.read", "audits.read", "fiches.read"), "fiches.read", lambda: _connected().jobs
+    ),
     "private-user-": OfPerson(),
 }
 """By what their names begin with. Beside them there is `private-global`, for whoever may listen at all."""

@@ -60,7 +60,7 @@ class SettledPrefix:
     def admit(self, pending: list[Event], xmin: int, xmax: int) -> list[Event]:
         """The events of `pending` (ordered, all above `settled`) that may be delivered now.
 
-        `xmin` and `xmax` are of a snapshot taken after the previous call's `pending` and before this one's.
+        `xmin` and `xmax` are of a snapshot taken after the previous call's `pending` and no later than this one's.
         """
         admitted: list[Event] = []
         for event in pending:
@@ -79,12 +79,21 @@ class SettledPrefix:
         return xmin >= self._gap_xmax
 
 
-async def settled_page(database: Database, prefix: SettledPrefix) -> tuple[list[Event], bool]:
-    """The next events that are settled by now, and whether any are in the log behind the prefix."""
-    async with database.read() as session:
-        seen = await events.horizon(session)
-        pending = await events.after(session, prefix.settled, limit=TAIL_BATCH)
-    return prefix.admit(pending, seen.xmin, seen.xmax), bool(pending)
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the log gave."""
+
+    admitted: list[Event]
+    """The next events that are settled by now."""
+    more: bool
+    """Whether the log holds events behind them, or may."""
+
+
+async def settled_page(database: Database, prefix: SettledPrefix) -> Look:
+    async with database.alone() as connection:
+        page = await events.page(connection, prefix.settled, limit=TAIL_BATCH)
+    admitted = prefix.admit(page.events, page.xmin, page.xmax)
+    return Look(admitted, more=len(admitted) < len(page.events) or len(page.events) == TAIL_BATCH)
 
 
 class Hub:
@@ -198,13 +207,13 @@ class Hub:
     async def _drain(self, prefix: SettledPrefix) -> None:
         """Delivers what is settled, and waits out the gaps."""
         while not self._stopping:
-            admitted, pending = await settled_page(self._database, prefix)
-            for event in admitted:
+            look = await settled_page(self._database, prefix)
+            for event in look.admitted:
                 for subscription in self._listeners(event):
                     subscription.offer(event)
-            if not admitted:
-                if not pending:
-                    return
+            if not look.more:
+                return
+            if not look.admitted:
                 await asyncio.sleep(GAP_POLL_SECONDS)
 
     def _listeners(self, event: Event) -> Iterator[Subscription]:

@@ -14,6 +14,10 @@ def events_path(app_id: str) -> str:
     return f"/apps/{app_id}/events"
 
 
+def batch_path(app_id: str) -> str:
+    return f"/apps/{app_id}/batch_events"
+
+
 def signed_query(key: str, secret: str, path: str, body: bytes, at_seconds: int) -> str:
     """The query of a POST, `auth_signature` included; the parameters are signed sorted by name."""
     parameters = {

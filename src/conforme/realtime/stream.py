@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 LISTENING = "realtime.read"
 REPLAY_PAGE = 500
+WRITTEN_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,23 @@ class Listener:
         return event.name == CHANGED and self.account in event.channels
 
 
+_written: OrderedDict[int, tuple[Event, str]] = OrderedDict()
+"""The events that were written last, by id: what many listen to is written once."""
+
+
 def encode(event: Event) -> str:
     """One event as the browser reads it; `data` is the bare payload plus what orders it."""
+    known = _written.get(event.id)
+    if known is not None and known[0] is event:
+        return known[1]
+    text = _encoded(event)
+    _written[event.id] = (event, text)
+    if len(_written) > WRITTEN_KEPT:
+        _written.popitem(last=False)
+    return text
+
+
+def _encoded(event: Event) -> str:
     data = {**event.payload, "event_uid": str(event.id), "emitted_at": iso(event.created_at)}
     return f"id: {event.id}\nevent: {event.name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
@@ -110,16 +127,20 @@ async def _live(subscription: Subscription, listener: Listener, last: int, pace:
             recheck = _clock() + pace.recheck
         try:
             async with asyncio.timeout_at(min(ends, beat, recheck)):
-                event = await subscription.queue.get()
+                heard = [await subscription.queue.get()]
         except TimeoutError:
             if _clock() >= beat:
                 yield ": heartbeat\n\n"
                 beat = _clock() + pace.heartbeat
             continue
-        if listener.is_sent(event) and event.id > last:
-            yield encode(event)
+        while not subscription.queue.empty():  # what came together is sent together
+            heard.append(subscription.queue.get_nowait())
+        end = next((place for place, event in enumerate(heard) if listener.is_ended_by(event)), None)
+        heard = heard[: None if end is None else end + 1]
+        if sent := [encode(event) for event in heard if listener.is_sent(event) and event.id > last]:
+            yield "".join(sent)
             beat = _clock() + pace.heartbeat
-        if listener.is_ended_by(event):
+        if end is not None:
             return
 
 

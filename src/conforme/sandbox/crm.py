@@ -37,6 +37,10 @@ class GatewayFaults:
     """Share of fiches whose line in a listing breaks the schema, always the same ones."""
     unsuccessful: frozenset[str] = frozenset()
     """Fiche ids answered 200 with `success: false`."""
+    unlistable: frozenset[date] = frozenset()
+    """Days whose sales cannot be listed: a search of a range that holds one answers 422."""
+    longest_listing: int | None = None
+    """A listing ends after so many fiches, although its `total` counts all."""
     missing: frozenset[str] = frozenset()
     """Fiche ids answered 404 however often they are asked for."""
     without_recordings: frozenset[str] = frozenset()
@@ -61,6 +65,8 @@ class Gateway:
         self.token = token
         """Bearer token that API routes ask for; None asks for none."""
         self.faults = faults or GatewayFaults()
+        self.searches: list[tuple[date, date]] = []
+        """The ranges of days that were searched, in order."""
         self._asked: Counter[str] = Counter()
         self.app = Starlette(
             routes=[
@@ -96,14 +102,17 @@ class Gateway:
             return _refusal(400, "start_date and end_date must be dates (YYYY-MM-DD), in order")
         if query.get("status_id", "53") != "53":
             return JSONResponse({"fiches": [], "total": 0})
+        self.searches.append((first, last))
         base = _base(request) if _is_true(query.get("include_recordings")) else None
-        days = (first + timedelta(days=rank) for rank in range((last - first).days + 1))
+        days = [first + timedelta(days=rank) for rank in range((last - first).days + 1)]
+        if not self.faults.unlistable.isdisjoint(days):
+            return _refusal(422, "These sales cannot be listed")
         sales = [sale for day in days for sale in self.population.sales(day)]
         items = [
             self._item(dossier.listing_item(self.population, sale, recordings_at=base)) for sale in sales
         ]
         self._break_one(request, items)
-        return JSONResponse({"fiches": items, "total": len(items)})
+        return JSONResponse({"fiches": items[: self.faults.longest_listing], "total": len(items)})
 
     def _item(self, item: Json) -> Json:
         fiche_id = item["id"]

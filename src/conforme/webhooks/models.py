@@ -56,8 +56,8 @@ class WebhookDelivery(Base):
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
-    # Of whichever job it tells: ids of several tables, hence no foreign key. The progressive fetch, whose deliveries
-    # go with their job (spec/automation §7), may add one of its own.
+    # Of whichever job it tells: ids of several tables, hence no foreign key. Whoever deletes a job has its endpoints
+    # forgotten, and their deliveries go with them (spec/automation §7).
     job_id: Mapped[str] = mapped_column(Text, index=True)
     event: Mapped[str] = mapped_column(Text)
     url: Mapped[str] = mapped_column(Text)

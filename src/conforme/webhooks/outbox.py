@@ -1,8 +1,11 @@
 """What other rooms call: register an endpoint, queue a delivery; and what is done with them afterwards."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
+
+from sqlalchemy import delete
 
 from conforme.accounts import audit_log
 from conforme.accounts.actor import Actor, Scope
@@ -49,6 +52,11 @@ async def register(
     session.add(endpoint)
     await session.flush()
     return endpoint.id
+
+
+async def forget(session: WriteSession, subjects: Sequence[str]) -> None:
+    """Deletes the endpoints of these subjects, with all that was or is to be told to them."""
+    await session.execute(delete(WebhookEndpoint).where(WebhookEndpoint.subject.in_(subjects)))
 
 
 def checked_secret(secret: str) -> str:

@@ -1,6 +1,8 @@
 """Every SELECT that shows deliveries and endpoints to somebody: their own, or all with scope ALL."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, false, func, or_, select, true
 
@@ -75,6 +77,41 @@ async def of_job(session: Session, job_id: str, *, limit: int) -> Sequence[Webho
         .order_by(WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc())
     )
     return (await session.scalars(query.limit(limit))).all()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How the deliveries of a job went, all together."""
+
+    last_sent_at: datetime | None
+    attempts: int
+    last_error: str | None
+    """`HTTP nnn` when the last attempt that was answered was not answered well."""
+
+
+async def told_of_job(session: Session, actor: Actor, job_id: str) -> Told:
+    """How the deliveries of a job went that the actor may see."""
+    mine = (WebhookDelivery.job_id == job_id, _seen(actor))
+    made = (
+        select(WebhookAttempt.at, WebhookAttempt.status_code)
+        .join(WebhookDelivery, WebhookDelivery.id == WebhookAttempt.delivery_id)
+        .where(*mine)
+    ).subquery()
+    attempts, last_sent_at = (
+        await session.execute(
+            select(func.count(), func.max(made.c.at).filter(made.c.status_code.is_not(None)))
+        )
+    ).one()
+    last = await session.scalar(
+        select(made.c.status_code).where(made.c.status_code.is_not(None)).order_by(made.c.at.desc()).limit(1)
+    )
+    return Told(last_sent_at, attempts, None if last is None or 200 <= last < 300 else f"HTTP {last}")
+
+
+async def endpoints_of(session: Session, subject: str) -> Sequence[WebhookEndpoint]:
+    """Everybody who is to be told of a subject, for whoever tells them, in the order in which they are held."""
+    query = select(WebhookEndpoint).where(WebhookEndpoint.subject == subject).order_by(WebhookEndpoint.id)
+    return (await session.scalars(query)).all()
 
 
 async def count_of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, int]:

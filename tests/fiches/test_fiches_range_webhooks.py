@@ -1,0 +1,129 @@
+"""Who asks for a range with a webhook is told how it goes on, as far as they may see, and how it ends."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from fiche_room import Crm, details_of, fiche_id_of, informed, stored
+from pydantic import SecretStr
+from range_room import ask, asked, begun, day, ended, fetched
+from sqlalchemy import text
+
+from conforme.accounts.actor import Actor, Scope
+from conforme.fiches.range_fetch import RangeWatchedByMany
+from conforme.foundation.database import Database
+from conforme.foundation.errors import Invalid
+from conforme.foundation.resources import Resources
+from conforme.sandbox.population import Population
+from conforme.sandbox.webhooks import WebhookSink
+
+TEAM = Actor("user:7", Scope.GROUP, groupes=frozenset({"EQUIPE R1"}), user_id=7)
+
+
+@pytest.fixture
+def sink() -> WebhookSink:
+    return WebhookSink()
+
+
+@pytest.fixture
+async def hook(sink: WebhookSink) -> AsyncGenerator[str]:
+    async with sink.service() as service:
+        yield f"{service.url}/hooks"
+
+
+async def received(sink: WebhookSink, receiver: str, count: int) -> list[dict[str, Any]]:
+    async with asyncio.timeout(60):
+        while True:
+            found = [json.loads(each.body) for each in sink.deliveries if each.receiver == receiver]
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_progress_is_told_every_fifth_day_and_at_the_end_in_the_words_of_the_contract(
+    working: Resources, crm: Crm, sink: WebhookSink, hook: str
+) -> None:
+    secret = SecretStr("whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw")
+    job = await fetched(working, asked(0, 6, webhook_url=f"{hook}/a", webhook_secret=secret))
+    fifth, last, complete = await received(sink, "a", 3)
+    assert [each["event"] for each in (fifth, last, complete)] == ["progress", "progress", "complete"]
+    assert list(fifth["data"]) == [
+        *("status", "progress", "completedDays", "totalDays", "totalFiches", "currentFichesCount"),
+        *("latestDate", "partialData"),
+    ]
+    noted = len(fifth["data"].pop("partialData"))
+    assert fifth["data"] == {
+        "status": "processing",
+        "progress": 71,
+        "completedDays": 5,
+        "totalDays": 7,
+        "totalFiches": noted,
+        "currentFichesCount": noted,
+        "latestDate": "2026-01-09",
+    }
+    assert 0 < noted < len(last["data"]["partialData"]) == 28
+    assert complete["data"] == {
+        "status": "complete",
+        "progress": 100,
+        "completedDays": 7,
+        "totalDays": 7,
+        "totalFiches": 28,
+        "dataUrl": "http://localhost:3002/api/fiches/status/by-date-range"
+        "?startDate=2026-01-05&endDate=2026-01-11",
+    }
+    assert {each["jobId"] for each in (fifth, last, complete)} == {job.id}
+    assert all("x-webhook-signature-v2" in each.headers for each in sink.deliveries)
+
+
+async def test_each_is_shown_what_they_may_see(
+    working: Resources, crm: Crm, database: Database, sink: WebhookSink, hook: str
+) -> None:
+    population: Population = crm.gateway.population
+    mine = informed(details_of(), fiche_id=population.sales(day(1))[0].fiche_id, groupe="EQUIPE R1")
+    await stored(database, mine)
+    job = await begun(working, asked(0, 2, webhook_url=f"{hook}/all"))
+    joined = await begun(working, asked(0, 2, webhook_url=f"{hook}/team"), TEAM)
+    assert joined.id == job.id
+    await ended(working, job.id)
+    progress, complete = await received(sink, "team", 2)
+    assert [line["ficheId"] for line in progress["data"]["partialData"]] == [fiche_id_of(mine)]
+    assert (progress["data"]["totalFiches"], complete["data"]["totalFiches"]) == (1, 1)
+    progress, complete = await received(sink, "all", 2)
+    assert len(progress["data"]["partialData"]) == complete["data"]["totalFiches"] == 12
+
+
+async def test_a_fetch_that_fails_is_told_with_its_reason_and_so_is_who_asks_just_afterwards(
+    working: Resources, crm: Crm, database: Database, sink: WebhookSink, hook: str
+) -> None:
+    crm.gateway.faults.unlistable = frozenset({day(0)})
+    job = await fetched(working, asked(0, 0, webhook_url=f"{hook}/a"))
+    late = await begun(working, asked(0, 0, webhook_url=f"{hook}/late"))
+    assert late.id == job.id
+    *_, failed = await received(sink, "a", 2)
+    [too_late] = await received(sink, "late", 1)
+    assert failed["data"] == {"status": "failed", "error": "1 date(s) failed during progressive fetch"}
+    assert (too_late["event"], too_late["data"]) == ("failed", failed["data"])
+
+
+async def test_asking_again_and_again_registers_one_webhook(
+    resources: Resources, database: Database, hook: str
+) -> None:
+    for number in (0, 0, *range(20)):
+        await begun(resources, asked(0, 1, webhook_url=f"{hook}/{number}"))
+    with pytest.raises(RangeWatchedByMany):
+        await ask(resources, asked(0, 1, webhook_url=f"{hook}/one-more"))
+
+
+@pytest.mark.parametrize("url", ["ftp://example.test/x", "http://10.0.0.1/x", "nonsense"])
+async def test_a_webhook_that_may_not_be_is_refused_before_anything_is_begun(
+    resources: Resources, database: Database, url: str
+) -> None:
+    with pytest.raises(Invalid, match="webhookUrl"):
+        await ask(resources, asked(0, 1, webhook_url=url))
+    secret = SecretStr("x" * 300)
+    with pytest.raises(Invalid, match="webhookSecret"):
+        await ask(resources, asked(0, 1, webhook_url="https://example.test/x", webhook_secret=secret))
+    async with database.read() as session:
+        assert await session.scalar(text("select count(*) from progressive_fetch_jobs")) == 0
