@@ -9,7 +9,13 @@ from written_events import Written, written_events
 from conforme.foundation import events
 
 PAGE = "docs/events.md"
-FAMILIES = {"fiche/": "Fiches", "fiches.": "Fetch of a range", "transcription.": "Transcription", "audit.": "Audits", "account.": "Accounts"}
+FAMILIES = {
+    "fiche/": "Fiches",
+    "fiches.": "Fetch of a range",
+    "transcription.": "Transcription",
+    "audit.": "Audits",
+    "account.": "Accounts",
+}
 ON_THE_STREAM = {"event_uid", "emitted_at"}
 
 

@@ -149,6 +149,9 @@ async def test_a_search_of_one_day_says_surely_what_a_longer_one_only_guessed(
     await fetched(working, asked(0, 4, refresh=True))
     noted = {fiche_id for fiche_id, on in (await sold_on(database)).items() if on == day(2).isoformat()}
     assert noted == sure, "what is surely known outlives a longer search"
+    for each in (await known(database, 0, 4)).days:
+        on_this = [on for on in (await sold_on(database)).values() if on == each.day.isoformat()]
+        assert each.facts.stored == len(on_this)
 
 
 async def test_a_refresh_searches_all_days_again(working: Resources, crm: Crm, database: Database) -> None:
