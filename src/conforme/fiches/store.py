@@ -90,6 +90,7 @@ def _envelope(
         "expires_at": fresh.until,
         "last_revalidated_at": fresh.at,
         "details_fetched_at": fresh.at,
+        **({"sold_from": sales_date, "sold_to": sales_date} if sales_date else {}),
     }
 
 
