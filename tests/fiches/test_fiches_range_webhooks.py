@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fiche_room import Crm, details_of, fiche_id_of, informed, stored
 from pydantic import SecretStr
-from range_room import ask, asked, begun, day, ended, fetched
+from range_room import ASKER, ask, asked, begun, day, ended, fetched
 from sqlalchemy import text
 
 from conforme.accounts.actor import Actor, Scope
@@ -17,7 +17,8 @@ from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid
 from conforme.foundation.resources import Resources
 from conforme.sandbox.population import Population
-from conforme.sandbox.webhooks import WebhookSink
+from conforme.sandbox.webhooks import ScriptedAnswer, WebhookSink
+from conforme.webhooks.queries import Told, told_of_job
 
 TEAM = Actor("user:7", Scope.GROUP, groupes=frozenset({"EQUIPE R1"}), user_id=7)
 
@@ -75,6 +76,33 @@ async def test_progress_is_told_every_fifth_day_and_at_the_end_in_the_words_of_t
     }
     assert {each["jobId"] for each in (fifth, last, complete)} == {job.id}
     assert all("x-webhook-signature-v2" in each.headers for each in sink.deliveries)
+
+
+async def test_a_fetch_knows_how_its_webhooks_went(
+    working: Resources, crm: Crm, database: Database, sink: WebhookSink, hook: str
+) -> None:
+    sink.script("a", [ScriptedAnswer(status=500)])
+    job = await fetched(working, asked(0, 0, webhook_url=f"{hook}/a"))
+    refused = await told_of(database, job.id, attempts=1)
+    assert (refused.attempts, refused.last_error) == (1, "HTTP 500")
+    [progress, again, complete] = await received(sink, "a", 3)
+    assert progress == again != complete
+    sent = await told_of(database, job.id, attempts=3)
+    assert (sent.attempts, sent.last_error) == (3, None)
+    assert sent.last_sent_at is not None
+    async with database.read() as session:
+        assert (await told_of_job(session, TEAM, job.id)).attempts == 0
+
+
+async def told_of(database: Database, job_id: str, *, attempts: int) -> Told:
+    """How the webhooks of a fetch went, once so many attempts are stored."""
+    async with asyncio.timeout(60):
+        while True:
+            async with database.read() as session:
+                found = await told_of_job(session, ASKER, job_id)
+            if found.attempts >= attempts:
+                return found
+            await asyncio.sleep(0.02)
 
 
 async def test_each_is_shown_what_they_may_see(

@@ -1,6 +1,7 @@
 """A process that is killed again and again while it fetches a range: each day is counted once, and all is told."""
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -27,8 +28,10 @@ from conforme.settings import Settings
 
 pytestmark = pytest.mark.crash
 
-FIRST, LAST, SALES = date(2026, 1, 5), date(2026, 2, 4), 20
+FIRST, LAST, SALES = date(2026, 1, 5), date(2026, 1, 21), 8
 DAYS = (LAST - FIRST).days + 1
+RANDOM_DEATHS = int(os.environ.get("RANDOM_DEATHS", "1"))
+"""Beside those at the boundaries of the work."""
 FAMILY = "fiches.progressive_fetch."
 SLOW_CRM = SandboxOptions(sales_per_day=SALES, crm_latency=Latency(base_ms=400))
 
@@ -118,8 +121,8 @@ def moments(database: Database, outside: Outside, job_id: str) -> list[Moment]:
         return reached
 
     chance = random.Random(31)  # noqa: S311
-    drawn = sorted(chance.sample(range(1, DAYS - 1), 2))
-    return [claimed, asking, *(ended(days) for days in (*drawn, DAYS))]
+    drawn = sorted(chance.randint(1, DAYS - 1) for _ in range(RANDOM_DEATHS))
+    return [claimed, asking, *map(ended, drawn), ended(DAYS)]
 
 
 @pytest.mark.parametrize("outside_world", [SLOW_CRM], indirect=True)

@@ -180,6 +180,15 @@ def test_more_sales_than_a_day_can_number_are_refused() -> None:
         _population(sales_per_day=1001)
 
 
+async def test_a_listing_may_be_refused_for_one_of_its_days_or_be_cut_short() -> None:
+    faults = GatewayFaults(unlistable=frozenset({DAY + timedelta(days=1)}), longest_listing=3)
+    async with _gateway(sales_per_day=8, faults=faults) as (_, client):
+        short = (await client.get("/api/fiches/sales-with-calls", params=LISTED)).json()
+        assert (len(short["fiches"]), short["total"]) == (3, 8)
+        refused = await client.get("/api/fiches/sales-with-calls", params=LISTED | {"end_date": "2026-11-21"})
+        assert refused.status_code == 422
+
+
 async def test_the_listing_gives_a_day_or_a_range_of_sales() -> None:
     async with _gateway(sales_per_day=8) as (_, client):
         one = (await client.get("/api/fiches/sales-with-calls", params=LISTED)).json()

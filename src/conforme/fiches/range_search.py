@@ -38,6 +38,8 @@ class Searched:
     by_day: Mapping[date, DayOfListing]
     elsewhere: Mapping[date, Mapping[str, Place]]
     """By the day they were noted on: sales that turn out to be of another one."""
+    known: Mapping[str, Place]
+    """Where earlier searches have put what was found."""
     short: bool
     """The gateway announced more than it sent."""
 
@@ -60,8 +62,9 @@ async def search(resources: Resources, job_id: str, days: Sequence[date]) -> tup
     if short and len(left) > 1:
         log.warning("the CRM sent fewer sales than it announced", job_id=job_id, announced=listing.total)
         return left
-    divided, elsewhere = await _divided(resources, listing, span, left)
-    searched = Searched(span, fresh, with_recordings, divided, elsewhere, short)
+    known, elsewhere = await _known(resources, listing, span, left)
+    divided = placing.by_day(listing, known, span, left)
+    searched = Searched(span, fresh, with_recordings, divided, elsewhere, known, short)
     for day in left:
         async with resources.database.write() as session:
             await _store(session, resources, job_id, day, searched)
@@ -89,10 +92,10 @@ async def _told_meanwhile(
     return known_days(await coverage(session, start, end), now(), running_holds=holds)
 
 
-async def _divided(
+async def _known(
     resources: Resources, listing: SalesListing, span: Span, days: Sequence[date]
-) -> tuple[dict[date, DayOfListing], dict[date, dict[str, Place]]]:
-    """The listing by day, and what was noted on one of the days and is not of it."""
+) -> tuple[dict[str, Place], dict[date, dict[str, Place]]]:
+    """Where earlier searches have put the sales found; and by day, what was noted on it and is not of it."""
     found = [fiche.id for fiche in listing.fiches]
     found += [each.fiche_id for each in listing.quarantined if each.fiche_id]
     async with resources.database.read() as session:
@@ -101,7 +104,7 @@ async def _divided(
     elsewhere: dict[date, dict[str, Place]] = {}
     for fiche_id, place in gone.items():
         elsewhere.setdefault(place.day, {})[fiche_id] = placing.displaced(place, span)
-    return placing.by_day(listing, known, span, days), elsewhere
+    return known, elsewhere
 
 
 async def _store(
@@ -120,7 +123,8 @@ async def _store(
         with_recordings=searched.with_recordings,
         sold=told.sold,
     )
-    await _put_elsewhere(session, searched.elsewhere.get(day, {}))
+    elsewhere = searched.elsewhere.get(day, {})
+    await _put_elsewhere(session, elsewhere)
     fetched = DayFetched(
         expected=stored + len(told.quarantined),
         stored=stored,
@@ -130,6 +134,8 @@ async def _store(
         searched=searched.span,
     )
     await store.note_day(session, day, searched.fresh.at, fetched)
+    come_from = {searched.known[each.id].day for each in told.fiches if each.id in searched.known}
+    await store.recount(session, (come_from | {place.day for place in elsewhere.values()}) - {day})
     await progress.end_day(session, resources.durable, job, DayEnd(day, fetched.error))
 
 

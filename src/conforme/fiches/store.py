@@ -4,7 +4,7 @@ Three things are told of a fiche, and none spoils the others: a listing (one lin
 and the CRM's denial (a marker with a short life).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -90,6 +90,7 @@ def _envelope(
         "expires_at": fresh.until,
         "last_revalidated_at": fresh.at,
         "details_fetched_at": fresh.at,
+        **({"sold_from": sales_date, "sold_to": sales_date} if sales_date else {}),
     }
 
 
@@ -261,6 +262,29 @@ async def _patch_cle(session: WriteSession, lines: Sequence[dict[str, Any]]) -> 
         )
     )
     await session.execute(patch)
+
+
+async def recount(session: WriteSession, days: Iterable[date]) -> None:
+    """Corrects the ledger of days that sales were moved from or to by the search of another one."""
+    affected = sorted(days)
+    if not affected:
+        return
+    listed = (
+        select(func.count())
+        .select_from(FicheCache)
+        .where(
+            FicheCache.sales_date == func.to_char(FicheDay.day, "YYYY-MM-DD"),
+            FicheCache.sold_from.is_not(None),
+        )
+        .correlate(FicheDay)
+        .scalar_subquery()
+    )
+    await session.execute(
+        update(FicheDay)
+        .where(FicheDay.day.in_(affected))
+        .values(stored=listed, expected=listed + FicheDay.quarantined)
+        .execution_options(synchronize_session=False)
+    )
 
 
 @dataclass(frozen=True, slots=True)
