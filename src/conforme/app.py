@@ -23,6 +23,7 @@ from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
 from conforme.audit_configs.revision_routes import router as config_revisions
 from conforme.audit_configs.routes import router as audit_configs
+from conforme.audits.batch_routes import router as audit_batches
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
@@ -63,6 +64,7 @@ ROUTERS = (
     transcriptions,
     audit_configs,
     config_revisions,
+    audit_batches,  # before the audits, whose ids would be any path
     audits,
     realtime,
     pusher,

@@ -9,7 +9,13 @@ from written_events import Written, written_events
 from conforme.foundation import events
 
 PAGE = "docs/events.md"
-FAMILIES = {"fiche/": "Fiches", "transcription.": "Transcription", "audit.": "Audits", "account.": "Accounts"}
+FAMILIES = {
+    "batch.": "Batches",
+    "fiche/": "Fiches",
+    "transcription.": "Transcription",
+    "audit.": "Audits",
+    "account.": "Accounts",
+}
 ON_THE_STREAM = {"event_uid", "emitted_at"}
 
 
