@@ -24,6 +24,8 @@ from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
 from conforme.audit_configs.revision_routes import router as config_revisions
 from conforme.audit_configs.routes import router as audit_configs
+from conforme.audits.batch_queries import visible_batch_ids
+from conforme.audits.batch_routes import router as audit_batches
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status, audits_of_fiches
@@ -70,6 +72,7 @@ ROUTERS = (
     transcriptions,
     audit_configs,
     config_revisions,
+    audit_batches,  # before the audits, whose ids would be any path
     audits,
     realtime,
     pusher,
@@ -104,7 +107,14 @@ def instance_of(settings: Settings) -> str:
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(FICHE_PORTS)
-    channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids, jobs=visible_job_ids))
+    channels.connect(
+        Finders(
+            fiches=visible_fiche_ids,
+            audits=visible_audit_ids,
+            jobs=visible_job_ids,
+            batches=visible_batch_ids,
+        )
+    )
     database = Database(url, pool_size=settings.database_pool_size, notify=settings.redis_url is None)
     fanout = fanout_of(settings, database)
     outbound = Outbound(settings)

@@ -170,6 +170,14 @@ ROUTES: Mapping[str, Rule] = {
     "POST /api/audits": OfFiche(("audits.run",), body=RUN | {"trigger_source": "api"}),
     "POST /api/audits/run-latest": OfFiche(("audits.run",), body={"fiche_id": "{fiche_id}"}),
     "POST /api/audits/{audit_id}/resume": OfFiche(("audits.run",), own=409),
+    "POST /api/audits/batch": OfFiche(
+        ("audits.run",), body={"fiche_ids": ["{fiche_id}"], "audit_config_id": "{config_id}"}
+    ),
+    "GET /api/audits/batch": Ruled(("audits.read",)),
+    "GET /api/audits/batch/{batch_id}": Ruled(("audits.read",)),
+    "GET /api/audits/batch/{batch_id}/items": Ruled(("audits.read",)),
+    "POST /api/audits/batch/{batch_id}/cancel": Ruled(("audits.run",)),
+    "POST /api/audits/batch/{batch_id}/resume": Ruled(("audits.run",)),
     "GET /api/audits": ListOfFiches(("audits.read",)),
     "GET /api/audits/control-points/statuses": House(("audits.read",)),
     "GET /api/audits/by-fiche/{fiche_id}": ListOfFiches(("audits.read",)),

@@ -12,6 +12,7 @@ PAGE = "docs/events.md"
 FAMILIES = {
     "fiche/": "Fiches",
     "fiches.": "Fetch of a range",
+    "batch.": "Batches",
     "transcription.": "Transcription",
     "audit.": "Audits",
     "account.": "Accounts",

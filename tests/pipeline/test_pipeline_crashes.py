@@ -102,18 +102,34 @@ async def test_killed_at_random_moments_a_process_goes_on_where_it_stood(site: S
     await account.check()
 
 
-async def test_when_one_of_two_processes_is_killed_the_other_finishes(site: Site) -> None:
+async def test_when_one_of_two_processes_is_killed_the_other_finishes_the_batch(site: Site) -> None:
     account = Account(site)
     survivor, victim = site.start(), site.start()
     await asyncio.gather(survivor.ready(), victim.ready())
     async with site.client(survivor.url) as client:
-        audits = await _ask(client, site, 4)
+        wish = {"fiche_ids": site.fiche_ids[:4], "audit_config_id": site.config_id}
+        batch_id = (await client.http.post("/api/audits/batch", json=wish)).json()["batch_id"]
         await _until_asked(site, 20)
         victim.kill()
         # Both worked: what the survivor has in flight counts as lost here, which allows more than is asked again.
         await account.note_death()
-        await _all_completed(client, site, audits)
+        await _all_completed(client, site, await _of_batch(client, batch_id))
+        await _batch_told_exactly(site, batch_id, total=4)
     await account.check()
+
+
+async def _of_batch(client: Client, batch_id: str) -> list[Asked]:
+    items = (await client.http.get(f"/api/audits/batch/{batch_id}/items")).json()["data"]
+    assert [item["fiche_id"] for item in items] == sorted({item["fiche_id"] for item in items})
+    return [Asked(item["audit_db_id"], item["audit_id"], item["fiche_id"]) for item in items]
+
+
+async def _batch_told_exactly(site: Site, batch_id: str, total: int) -> None:
+    """The progress of a batch names each count of ended audits once, and its end once."""
+    query = "select name, (payload->>'completed')::int from events where payload->>'batch_id' = :batch order by id"
+    told = [tuple(row) for row in await rows(site.database, query, batch=batch_id)]
+    steps = [("batch.progress", count) for count in range(total + 1)]
+    assert told == [*steps, ("batch.completed", total)]
 
 
 async def test_told_to_stop_a_process_finishes_its_calls_and_hands_the_rest_over_at_once(site: Site) -> None:

@@ -1,5 +1,6 @@
 """How an audit ends: scored from its stored statuses, or failed with its reason; never left running."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,8 @@ from sqlalchemy import select
 
 from conforme.audit_configs.revisions import Revision, revision
 from conforme.audit_configs.rules import Rules, StepRule
-from conforme.audits import queries, telling
+from conforme.audits import queries, settling, telling
+from conforme.audits.batch_models import CANCELLED, FAILED, SUCCEEDED
 from conforme.audits.errors import AuditFailed
 from conforme.audits.models import OPEN, AuditRow, StepResultRow
 from conforme.audits.scoring import AuditScore, PointMark, StepOutcome, score_audit
@@ -25,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 REAP_AFTER = timedelta(minutes=2)
 REAP_BATCH = 200
+STOPPED = "CANCELLED"
+"""Code of an audit that somebody stopped."""
 WORKING = frozenset({"queued", "running"})
 CITATION_COUNTS = ("located", "relocated", "aligned", "dropped")
 
@@ -86,6 +90,7 @@ async def _complete(
     audit.result_data = _result(audit, pinned, steps, score, fiche)
     await session.flush()
     await events.record_all(session, telling.completed(audit, score))
+    await settling.audit_ended(session, audit, SUCCEEDED)
 
 
 def _result(
@@ -152,9 +157,12 @@ async def fail(resources: Resources, audit_id: int, reason: AuditFailed) -> dict
     return {"status": "failed", "error": reason.message}
 
 
-async def end_as_failed(session: WriteSession, audit_id: int, reason: AuditFailed) -> None:
+async def end_as_failed(
+    session: WriteSession, audit_id: int, reason: AuditFailed, *, job_id: str | None = None
+) -> None:
+    """Ends an open audit; with `job_id` only while that job is the one that works on it."""
     audit = await queries.locked(session, audit_id)
-    if audit is None or audit.status not in OPEN:
+    if audit is None or audit.status not in OPEN or (job_id and audit.job_id != job_id):
         return
     done, failed = await queries.step_counts(session, audit_id)
     pinned = await revision(session, audit.config_revision_id)
@@ -174,6 +182,8 @@ async def end_as_failed(session: WriteSession, audit_id: int, reason: AuditFaile
     audit.result_data = audit.result_data | {"status": "failed"}
     await session.flush()
     await events.record_all(session, [telling.failed(audit, reason, done=done, failed=failed, total=total)])
+    stopped = reason.reason_code == STOPPED
+    await settling.audit_ended(session, audit, CANCELLED if stopped else FAILED, reason.message)
 
 
 async def reap(resources: Resources) -> dict[str, Any]:
@@ -187,7 +197,17 @@ async def reap(resources: Resources) -> dict[str, Any]:
             continue
         reason = AuditFailed("The audit did not end in time", phase="deadline", code="AUDIT_TIMEOUT")
         async with resources.database.write() as session:
-            await end_as_failed(session, audit_id, reason)
+            await end_as_failed(session, audit_id, reason, job_id=job_id)
         reaped += 1
         log.warning("audit reaped", audit_id=audit_id, job_state=state)
     return {"reaped": reaped}
+
+
+async def stop(resources: Resources, audits: Sequence[tuple[int, str]]) -> dict[str, Any]:
+    """Cancels the jobs of these audits, calls in flight included, and ends those that have not ended."""
+    reason = AuditFailed("The audit was cancelled", phase="cancelled", code=STOPPED)
+    for audit_id, job_id in audits:
+        await resources.durable.cancel(job_id)
+        async with resources.database.write() as session:
+            await end_as_failed(session, audit_id, reason, job_id=job_id)
+    return {"stopped": len(audits)}

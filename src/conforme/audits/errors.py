@@ -38,3 +38,15 @@ class IdempotencyKeyReused(Conflict):
     """Idempotency-Key was used for another request"""
 
     code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class BatchStillRunning(Conflict):
+    """Some audits of the batch have not ended"""
+
+    code = "BATCH_RUNNING"
+
+
+class BatchOver(Conflict):
+    """The batch has ended: nothing is left to do"""
+
+    code = "BATCH_OVER"

@@ -1,41 +1,22 @@
 """Asking for an audit: the row and its durable job are written in the caller's transaction (spec/audits §3.1)."""
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 
-from sqlalchemy import Text, func, select, text, update
-from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import update
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.revisions import Revision, revision_for_run
-from conforme.audits import queries
-from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning, IdempotencyKeyReused
+from conforme.audits import queries, stages
+from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning
+from conforme.audits.idempotency import claim, keep, one_at_a_time
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.telling import APPROACH
 from conforme.audits.workflows import RunAuditJob, run_audit
 from conforme.fiches.scope import visible_fiche_exists
-from conforme.foundation.database import Base, WriteSession, now
-from conforme.foundation.durable import Durable, Priority
-from conforme.foundation.errors import Forbidden, Invalid, NotFound
-
-MAX_KEY = 200
-
-
-class IdempotencyKey(Base):
-    """What a client's key has already led to."""
-
-    __tablename__ = "idempotency_keys"
-
-    actor: Mapped[str] = mapped_column(Text, primary_key=True)
-    key: Mapped[str] = mapped_column(Text, primary_key=True)
-    fingerprint: Mapped[str] = mapped_column(Text)
-    response: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+from conforme.foundation.database import WriteSession, now
+from conforme.foundation.durable import Durable
+from conforme.foundation.errors import Forbidden, NotFound
 
 
 @dataclass(frozen=True)
@@ -80,34 +61,41 @@ async def request_audit(
     """
     if actor.scope is not Scope.ALL and not await visible_fiche_exists(session, actor, wish.fiche_id):
         raise Forbidden
-    known = await _claim_key(session, actor, key, asdict(wish)) if key is not None else None
-    if known:
+    if known := await claim(session, actor, key, asdict(wish)):
         return QueuedAudit(**known)
     queued = await _queue(session, desk, actor, wish)
-    if key is not None:
-        await session.execute(
-            update(IdempotencyKey)
-            .where(IdempotencyKey.actor == actor.name, IdempotencyKey.key == key)
-            .values(response=asdict(queued))
-        )
+    await keep(session, actor, key, asdict(queued))
     return queued
 
 
 async def _queue(session: WriteSession, desk: Desk, actor: Actor, wish: AuditWish) -> QueuedAudit:
     revision = await revision_for_run(session, wish.audit_config_id, created_by=actor.name)
-    await _one_at_a_time(session, f"audit:{wish.fiche_id}:{wish.audit_config_id}")
+    await one_at_a_time(session, f"audit:{wish.fiche_id}:{wish.audit_config_id}")
     since = now() - timedelta(seconds=desk.same_request_seconds)
     same = await queries.recent_same(
         session, actor, wish.fiche_id, wish.audit_config_id, since=since, use_rlm=wish.use_rlm
     )
-    audit = same or await _create(session, desk, actor, wish, revision)
+    asked = replace(wish, user_id=in_whose_name(actor, wish.user_id))
+    audit = same or await create_audit(session, desk.durable, asked, revision, requested_by=actor.name)
     return QueuedAudit(audit.id, audit.tracking_id, audit.job_id, revision.rules.name)
 
 
-async def _create(
-    session: WriteSession, desk: Desk, actor: Actor, wish: AuditWish, revision: Revision
+def in_whose_name(actor: Actor, user_id: str | None) -> str | None:
+    """A person asks in their own name; machines say for whom they do."""
+    return user_id if actor.user_id is None else str(actor.user_id)
+
+
+async def create_audit(
+    session: WriteSession,
+    durable: Durable,
+    wish: AuditWish,
+    revision: Revision,
+    *,
+    requested_by: str,
+    tracking_id: str | None = None,
 ) -> AuditRow:
-    tracking_id = await _tracking_id(session, wish)
+    """The row and its durable job; what was the latest audit of this fiche by this configuration is so no more."""
+    tracking_id = tracking_id or await _tracking_id(session, wish)
     version = await queries.last_version(session, wish.fiche_id, wish.audit_config_id) + 1
     await session.execute(
         update(AuditRow)
@@ -128,9 +116,8 @@ async def _create(
         automation_schedule_id=wish.automation_schedule_id,
         automation_run_id=wish.automation_run_id,
         trigger_source=wish.trigger_source,
-        # A person asks in their own name; machines say for whom they do.
-        trigger_user_id=wish.user_id if actor.user_id is None else str(actor.user_id),
-        requested_by=actor.name,
+        trigger_user_id=wish.user_id,
+        requested_by=requested_by,
         use_rlm=wish.use_rlm,
         critical_total=sum(step.is_critical for step in revision.rules.steps),
         version=version,
@@ -142,12 +129,12 @@ async def _create(
     )
     session.add(audit)
     await session.flush()
-    await _dispatch(session, desk.durable, audit)
+    await _dispatch(session, durable, audit)
     return audit
 
 
 async def _dispatch(session: WriteSession, durable: Durable, audit: AuditRow) -> None:
-    priority = Priority.BULK if audit.automation_run_id else Priority.INTERACTIVE
+    priority = stages.priority_of(audit)
     payload = RunAuditJob(audit_id=audit.id, job_id=audit.job_id)
     await durable.dispatch(
         session, run_audit, payload, id=audit.job_id, key=audit.fiche_id, priority=priority
@@ -169,12 +156,17 @@ async def resume_audit(session: WriteSession, durable: Durable, actor: Actor, au
         raise AuditStillRunning
     if audit.status == "completed":
         raise AuditAlreadyComplete
+    await queue_again(session, durable, audit)
+    return QueuedAudit(audit.id, audit.tracking_id, audit.job_id, found.config.name)
+
+
+async def queue_again(session: WriteSession, durable: Durable, audit: AuditRow) -> None:
+    """A failed audit, held, goes on with what it lacks."""
     audit.job_id = _next_job_id(audit)
     audit.status = "pending"
     audit.error_message = audit.error_code = audit.failed_phase = audit.completed_at = None
     await session.flush()
     await _dispatch(session, durable, audit)
-    return QueuedAudit(audit.id, audit.tracking_id, audit.job_id, found.config.name)
 
 
 def _next_job_id(audit: AuditRow) -> str:
@@ -189,33 +181,3 @@ async def _tracking_id(session: WriteSession, wish: AuditWish) -> str:
     ):
         milliseconds += 1
     return tracking_id
-
-
-async def _one_at_a_time(session: WriteSession, what: str) -> None:
-    """Callers with the same wish queue here until the first one has committed."""
-    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
-
-
-async def _claim_key(
-    session: WriteSession, actor: Actor, key: str, wish: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """The answer given under this key before, or None when it is ours now."""
-    if not key.strip() or len(key) > MAX_KEY:
-        raise Invalid(f"Idempotency-Key must have 1 to {MAX_KEY} characters", field="Idempotency-Key")
-    fingerprint = hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
-    mine = await session.scalar(
-        insert(IdempotencyKey)
-        .values(actor=actor.name, key=key, fingerprint=fingerprint)
-        .on_conflict_do_nothing()
-        .returning(text("1"))
-    )
-    if mine is not None:
-        return None
-    stored = (
-        await session.scalars(
-            select(IdempotencyKey).where(IdempotencyKey.actor == actor.name, IdempotencyKey.key == key)
-        )
-    ).one()
-    if stored.fingerprint != fingerprint:
-        raise IdempotencyKeyReused
-    return stored.response

@@ -30,6 +30,8 @@ from conforme.settings import MAX_RECORDINGS_PER_FICHE, Settings
 from conforme.transcriptions.queries import TranscribedRecording, transcribed
 
 ACTOR = Actor.system("audit")
+BATCH = "batch"
+"""What audits of a batch were triggered by."""
 
 
 async def begin(resources: Resources, audit_id: int) -> dict[str, Any]:
@@ -42,8 +44,14 @@ async def begin(resources: Resources, audit_id: int) -> dict[str, Any]:
         return {
             "fiche_id": audit.fiche_id,
             "frozen": audit.transcript_snapshot_id is not None,
-            "priority": int(Priority.BULK if audit.automation_run_id else Priority.INTERACTIVE),
+            "priority": int(priority_of(audit)),
         }
+
+
+def priority_of(audit: AuditRow) -> Priority:
+    """What somebody waits for goes ahead of what was asked for by the hundred."""
+    in_bulk = audit.automation_run_id or audit.trigger_source == BATCH
+    return Priority.BULK if in_bulk else Priority.INTERACTIVE
 
 
 async def open_audit(session: WriteSession, audit_id: int) -> AuditRow:

@@ -31,6 +31,8 @@ class Finders:
     """By the audit's tracking id or its database id."""
     jobs: Finder
     """By the job's id: those that the actor asked for."""
+    batches: Finder
+    """By the batch's id: those that the actor asked for."""
 
 
 class _Switchboard:
@@ -78,13 +80,16 @@ class OfAsker:
     permissions: tuple[str, ...]
     needed: str
     found: Callable[[], Finder]
+    begins: str = ""
+    """What of the kind's name belongs to the id."""
 
     async def admits(self, session: Session, caller: Caller, ids: Sequence[str]) -> bool:
         if any(caller.grants.reach(permission) is Scope.ALL for permission in self.permissions):
             return True
         if caller.grants.reach(self.needed) is None:
             return False
-        return await self.found()(session, caller.acting([self.needed]), ids) >= set(ids)
+        whole = [self.begins + identifier for identifier in ids]
+        return await self.found()(session, caller.acting([self.needed]), whole) >= set(whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +105,13 @@ KINDS: Final[Mapping[str, Rule]] = {
         "audits.read", lambda: _connected().audits, re.compile(r"[\w=@,.;-]+", re.ASCII)
     ),
     "private-fiche-": OfVisibleFiche("fiches.read", lambda: _connected().fiches, re.compile(r"[0-9]{1,40}")),
+    "private-job-batch-": OfAsker(("audits.read",), "audits.read", lambda: _connected().batches, "batch-"),
     "private-job-": OfAsker(
         ("automation.read", "audits.read", "fiches.read"), "fiches.read", lambda: _connected().jobs
     ),
     "private-user-": OfPerson(),
 }
-"""By what their names begin with. Beside them there is `private-global`, for whoever may listen at all."""
+"""By what their names begin with, the longer before the shorter. Beside them there is `private-global`, for whoever may listen at all."""
 
 
 def read_name(name: str) -> tuple[str, str]:
