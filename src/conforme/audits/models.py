@@ -180,6 +180,8 @@ class ControlPointRow(Updated, Base):
     variation_phonetique_utilisee: Mapped[str | None] = mapped_column(Text)
     model_statut: Mapped[str] = mapped_column(Text)
     """What the model said before its quotes were looked for."""
+    doubts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    """What speaks against the status: `[{reason, certainty}]`, as `doubts.to_json` writes it."""
 
 
 class CitationRow(Identified, Base):

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import delete, insert
 
 from conforme.audit_configs.rules import StepRule
+from conforme.audits import doubts
 from conforme.audits.analysis import StepAnalysis
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.prompting import prompt_version
@@ -121,6 +122,7 @@ def _point_columns(step: StepRule, point: PointFinding) -> dict[str, Any]:
         "minutages": list(point.minutages),
         "erreur_transcription_notee": point.erreur_transcription_notee,
         "variation_phonetique_utilisee": point.variation_phonetique_utilisee,
+        "doubts": doubts.to_json(point.doubts),
     }
 
 

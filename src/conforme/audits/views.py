@@ -129,6 +129,7 @@ def _point(
         "minutages": point.minutages,
         "erreur_transcription_notee": point.erreur_transcription_notee,
         "variation_phonetique_utilisee": point.variation_phonetique_utilisee,
+        **({"doubts": point.doubts} if point.doubts else {}),
     }
 
 
