@@ -23,8 +23,8 @@ from bench.rig import rubric
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.revisions import revision_for_run
 from conforme.audit_configs.service import import_rules
-from conforme.audits import queries
-from conforme.audits.queries import Filters
+from conforme.audits.filters import Filters
+from conforme.audits.list_queries import listed
 from conforme.foundation.database import Database
 from conforme.foundation.web import Page
 from conforme.process import migrated_database
@@ -126,7 +126,7 @@ async def _measure(database: Database, page: str, filters: Filters) -> None:
         for name, actor in CALLERS.items():
             async with database.read() as session:
                 with timing(database) as timed:
-                    _, totals[name] = await queries.listed(session, actor, filters)
+                    totals[name] = (await listed(session, actor, filters)).total or 0
             times[name].append([milliseconds for *_, milliseconds in timed.sent])
             last[name] = timed
     base = _median(map(sum, times["everything"]))

@@ -22,6 +22,7 @@ from conforme.accounts.routes import router as auth
 from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
 from conforme.audit_configs.routes import router as audit_configs
+from conforme.audits.list_routes import router as audit_lists
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status
@@ -61,6 +62,7 @@ ROUTERS = (
     recordings,
     transcriptions,
     audit_configs,
+    audit_lists,  # before the audit whose id a path names
     audits,
     realtime,
     pusher,
@@ -88,7 +90,12 @@ async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncG
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(Ports(FicheCalls(), transcription_status, audit_status))
     channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids))
-    database = Database(url, pool_size=settings.database_pool_size, notify=settings.redis_url is None)
+    database = Database(
+        url,
+        pool_size=settings.database_pool_size,
+        notify=settings.redis_url is None,
+        workflow_log=settings.workflow_log_db_enabled,
+    )
     fanout = fanout_of(settings, database)
     outbound = Outbound(settings)
     durable = Durable(settings, database)

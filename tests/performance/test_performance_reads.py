@@ -72,7 +72,7 @@ async def test_a_list_of_audits_tells_neither_mail_nor_telephone_of_a_prospect(
     assert "0199001234" not in text
 
 
-async def test_the_audits_of_a_fiche_take_one_statement_however_many_there_are(
+async def test_the_audits_of_a_fiche_take_four_statements_however_many_there_are(
     api: httpx2.AsyncClient, database: Database, served: Database
 ) -> None:
     async with database.write() as session:
@@ -84,7 +84,7 @@ async def test_the_audits_of_a_fiche_take_one_statement_however_many_there_are(
             async with database.write() as session:
                 await audit(session, pinned, number, fiche_id="777", fiche_cache_id=cache_id)
         counts.append(len(await _statements(api, served, "/api/audits/by-fiche/777")))
-    assert counts == [1, 1]
+    assert counts == [4, 4]
 
 
 async def test_an_audit_takes_eight_statements_however_many_steps_it_has(

@@ -17,6 +17,7 @@ from conforme.audits import queries
 from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning, IdempotencyKeyReused
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.telling import APPROACH
+from conforme.audits.versions import hold_versions
 from conforme.audits.workflows import RunAuditJob, run_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import Base, WriteSession, now
@@ -95,7 +96,7 @@ async def request_audit(
 
 async def _queue(session: WriteSession, desk: Desk, actor: Actor, wish: AuditWish) -> QueuedAudit:
     revision = await revision_for_run(session, wish.audit_config_id, created_by=actor.name)
-    await _one_at_a_time(session, f"audit:{wish.fiche_id}:{wish.audit_config_id}")
+    await hold_versions(session, wish.fiche_id, wish.audit_config_id)
     since = now() - timedelta(seconds=desk.same_request_seconds)
     same = await queries.recent_same(
         session, actor, wish.fiche_id, wish.audit_config_id, since=since, use_rlm=wish.use_rlm
@@ -189,11 +190,6 @@ async def _tracking_id(session: WriteSession, wish: AuditWish) -> str:
     ):
         milliseconds += 1
     return tracking_id
-
-
-async def _one_at_a_time(session: WriteSession, what: str) -> None:
-    """Callers with the same wish queue here until the first one has committed."""
-    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
 
 async def _claim_key(
