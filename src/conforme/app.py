@@ -21,7 +21,10 @@ from conforme.accounts.refusals import refused
 from conforme.accounts.routes import router as auth
 from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
+from conforme.audit_configs import ports as config_ports
 from conforme.audit_configs.routes import router as audit_configs
+from conforme.audits.config_usage import config_usage
+from conforme.audits.export_routes import router as audit_exports
 from conforme.audits.list_routes import router as audit_lists
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.routes import router as audits
@@ -62,6 +65,7 @@ ROUTERS = (
     recordings,
     transcriptions,
     audit_configs,
+    audit_exports,
     audit_lists,  # before the audit whose id a path names
     audits,
     realtime,
@@ -89,6 +93,7 @@ def instance_of(settings: Settings) -> str:
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(Ports(FicheCalls(), transcription_status, audit_status))
+    config_ports.connect(config_usage)
     channels.connect(Finders(fiches=visible_fiche_ids, audits=visible_audit_ids))
     database = Database(
         url,

@@ -80,6 +80,7 @@ class ListOfFiches:
     """A list of what hangs on fiches: these permissions, and only what is within their scope."""
 
     permissions: tuple[str, ...]
+    path: str = ""
 
 
 Rule = Public | SignIn | Person | House | Ruled | OfFiche | ListOfFiches
@@ -137,6 +138,7 @@ ROUTES: Mapping[str, Rule] = {
     "POST /api/transcriptions/batch": OfFiche(("transcriptions.write",), body={"fiche_ids": ["{fiche_id}"]}),
     "POST /api/transcriptions/{fiche_id}": OfFiche(("transcriptions.write",)),
     "GET /api/transcriptions/{fiche_id}/status": OfFiche(("transcriptions.read",)),
+    "GET /api/transcriptions/{fiche_id}/logs": OfFiche(("transcriptions.read",)),
     "GET /api/transcriptions/{fiche_id}/recordings/{call_id}": OfFiche(("transcriptions.read",)),
     "GET /api/audit-configs": CONFIGS_READ,
     "POST /api/audit-configs": CONFIGS_WRITE,
@@ -144,6 +146,7 @@ ROUTES: Mapping[str, Rule] = {
     "PUT /api/audit-configs/{config_id}": CONFIGS_WRITE,
     "DELETE /api/audit-configs/{config_id}": CONFIGS_WRITE,
     "GET /api/audit-configs/{config_id}/validate": CONFIGS_READ,
+    "GET /api/audit-configs/{config_id}/stats": CONFIGS_READ,
     "POST /api/audit-configs/{config_id}/steps": CONFIGS_WRITE,
     "PUT /api/audit-configs/{config_id}/steps/reorder": CONFIGS_WRITE,
     "PUT /api/audit-configs/steps/{step_id}": CONFIGS_WRITE,
@@ -153,9 +156,18 @@ ROUTES: Mapping[str, Rule] = {
     "POST /api/audits/run-latest": OfFiche(("audits.run",), body={"fiche_id": "{fiche_id}"}),
     "POST /api/audits/{audit_id}/resume": OfFiche(("audits.run",), own=409),
     "GET /api/audits": ListOfFiches(("audits.read",)),
+    "GET /api/audits/grouped": ListOfFiches(("audits.read",), path="/api/audits/grouped?group_by=fiche"),
+    "GET /api/audits/grouped-by-fiches": ListOfFiches(("audits.read",)),
+    "GET /api/audits/export.csv": ListOfFiches(("audits.read",)),
+    "GET /api/audits/export.xlsx": Ruled(("audits.read",)),
     "GET /api/audits/control-points/statuses": House(("audits.read",)),
     "GET /api/audits/by-fiche/{fiche_id}": ListOfFiches(("audits.read",)),
     "GET /api/audits/{audit_id}": OfFiche(("audits.read",)),
+    "PATCH /api/audits/{audit_id}": OfFiche(("audits.write",), body={"notes": "Revu."}),
+    "DELETE /api/audits/{audit_id}": OfFiche(("audits.write",)),
+    "GET /api/audits/{audit_id}/logs": OfFiche(("audits.read",)),
+    "GET /api/audits/{audit_id}/dossier.html": OfFiche(("audits.read",)),
+    "GET /api/audits/{audit_id}/dossier.pdf": OfFiche(("audits.read",)),
     "POST /api/realtime/pusher/auth": OfFiche(
         ("realtime.auth",),
         body={"socket_id": "123.456", "channel_name": "private-fiche-{fiche_id}"},
@@ -294,7 +306,8 @@ class Walker:
         method, _, path = route.partition(" ")
         rule = ROUTES[route]
         named = rule if isinstance(rule, OfFiche) else None
-        filled = self.ground.filled((named and named.path) or path, of)
+        given = rule.path if isinstance(rule, OfFiche | ListOfFiches) else ""
+        filled = self.ground.filled(given or path, of)
         body = self.ground.filled(named.body if named else {}, of)
         sent = {"json": body} if method != "GET" else {}
         sent["headers"] = {**headers, **(named.headers if named else {})}

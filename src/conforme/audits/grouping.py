@@ -123,7 +123,7 @@ def _groups(actor: Actor, filters: Filters, grouping: Grouping) -> Select[Any]:
         func.avg(score).filter(done).label("average"),
         func.min(score).filter(done).label("lowest"),
         func.max(score).filter(done).label("highest"),
-        *(func.count().filter(facts.c.status == status).label(status) for status in STATUSES),
+        *(func.count().filter(facts.c.status == status).label(f"status_{status}") for status in STATUSES),
     ).group_by(facts.c.key)
 
 

@@ -98,7 +98,8 @@ def _of_audit(filters: Filters) -> list[Condition]:
         found.append(AuditRow.is_compliant.is_(filters.is_compliant))
     if filters.has_failed_steps is not None:
         failed: ColumnElement[int] = func.coalesce(AuditRow.failed_steps, 0)
-        found.append(failed > 0 if filters.has_failed_steps else failed == 0)
+        some: Condition = failed > 0
+        found.append(some if filters.has_failed_steps else failed == 0)
     if filters.latest_only:
         found.append(AuditRow.is_latest.is_(True))
     if not filters.include_deleted:
@@ -265,7 +266,7 @@ async def of_fiche(session: ReadSession, actor: Actor, fiche_id: str, page: Page
 
 
 async def streamed(
-    session: ReadSession, actor: Actor, filters: Filters, columns: Sequence[ColumnElement[Any]]
+    session: ReadSession, actor: Actor, filters: Filters, columns: Sequence[Any]
 ) -> AsyncGenerator[Sequence[Sequence[Any]]]:
     """Every audit that matches, in parts, through a cursor of the server: neither side holds them all."""
     order = _order(AuditRow.__table__.c[filters.sort_by], AuditRow.__table__.c.id, filters)

@@ -93,7 +93,7 @@ async def by_fiche(request: Request, resources: ResourcesDep, actor: Reader, fic
     return FicheAudits(data=shown, count=len(shown), pagination=asked.describe(page.total or 0))
 
 
-@router.get("/{audit_id}/logs")
+@router.get("/{audit_id}/logs", response_model_exclude_unset=True)
 async def logs(request: Request, resources: ResourcesDep, actor: Reader, audit_id: str) -> LogLines:
     """The lines of an audit's runs, oldest first; kept where `WORKFLOW_LOG_DB_ENABLED` says so."""
     number, wanted = path_id(audit_id, "audit_id"), workflow_logs.wanted_of(request.query_params)

@@ -71,6 +71,7 @@ class LogLines(BaseModel):
     data: list[LogLine]
     count: int
     trace_id: str | None = None
+    """Where one run was asked for."""
     limit: int
     offset: int
 
@@ -126,12 +127,14 @@ async def lines_of(
 
 def page_of(rows: Sequence[WorkflowLog], wanted: Wanted) -> LogLines:
     """The rows as they are shown: redacted once more, whoever wrote them."""
+    traced = {"trace_id": wanted.trace_id} if wanted.trace_id else {}
     return LogLines(
+        success=True,
         data=[_shown(row) for row in rows],
         count=len(rows),
-        trace_id=wanted.trace_id,
         limit=wanted.limit,
         offset=wanted.offset,
+        **traced,
     )
 
 
