@@ -81,8 +81,8 @@ async def listing(
     inactive = include_inactive == "true"
     async with resources.database.read() as session:
         if include_stats == "true":
-            stats = await _all_stats(session, actor)
-            return Listing(data=stats, count=len(stats))
+            used = await _all_stats(session, actor)
+            return Listing(data=[*used], count=len(used))
         if include_steps == "true":
             full = await queries.all_configs(session, include_inactive=inactive)
             return Listing(data=[ConfigOut.model_validate(config) for config in full], count=len(full))

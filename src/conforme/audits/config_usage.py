@@ -1,6 +1,7 @@
 """How configurations were used (spec/audits §2.3)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -33,4 +34,5 @@ async def config_usage(session: ReadSession, actor: Actor, config_ids: Sequence[
     )
     if config_ids:
         query = query.where(AuditRow.audit_config_id.in_(config_ids))
-    return {row[0]: Usage(*row[1:]) for row in (await session.execute(query)).tuples()}
+    rows: Sequence[Any] = (await session.execute(query)).all()
+    return {row[0]: Usage(*row[1:]) for row in rows}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import func, select
 
@@ -56,36 +56,37 @@ async def by_fiche(
 
 
 async def _summaries(session: ReadSession, actor: Actor, filters: Filters) -> tuple[list[Summary], int]:
-    facts = (
-        select(AuditRow.fiche_cache_id, AuditRow.created_at, AuditRow.id)
-        .where(AuditRow.fiche_cache_id.is_not(None), *conditions(actor, filters))
-        .add_columns(AuditRow.status, AuditRow.is_compliant, AuditRow.score_percentage)
-        .subquery("facts")
-    )
-    done = facts.c.status == "completed"
-    groups = (
-        select(
-            facts.c.fiche_cache_id,
-            func.count().label("total"),
-            func.count().filter(done, facts.c.is_compliant).label("compliant"),
-            func.avg(facts.c.score_percentage).filter(done).label("average"),
-            func.max(facts.c.created_at).label("latest"),
-        )
-        .group_by(facts.c.fiche_cache_id)
-        .cte("groups")
+    """The fiches of the page are found first; only theirs are summed up."""
+    asked = (AuditRow.fiche_cache_id.is_not(None), *conditions(actor, filters))
+    latest = func.max(AuditRow.created_at).label("latest")
+    fiches = (
+        select(AuditRow.fiche_cache_id, latest)
+        .where(*asked)
+        .group_by(AuditRow.fiche_cache_id)
+        .cte("fiches")
         .prefix_with("materialized")
     )
-    number = select(func.count()).select_from(groups)
-    page = (
-        select(groups, number.scalar_subquery())
-        .order_by(groups.c.latest.desc(), groups.c.fiche_cache_id.desc())
-        .limit(filters.page.limit)
-        .offset(filters.page.offset)
+    page = select(fiches.c.fiche_cache_id).order_by(fiches.c.latest.desc(), fiches.c.fiche_cache_id.desc())
+    page = page.limit(filters.page.limit).offset(filters.page.offset)
+    total = select(func.count()).select_from(fiches).scalar_subquery()
+    number, ids = (await session.execute(select(total, func.array(page.scalar_subquery())))).one()
+    if not ids:
+        return [], number
+    done = AuditRow.status == "completed"
+    sums = (
+        select(
+            AuditRow.fiche_cache_id,
+            func.count(),
+            func.count().filter(done, AuditRow.is_compliant),
+            func.avg(AuditRow.score_percentage).filter(done),
+            latest,
+        )
+        .where(AuditRow.fiche_cache_id.in_(ids), *asked)
+        .group_by(AuditRow.fiche_cache_id)
+        .order_by(latest.desc(), AuditRow.fiche_cache_id.desc())
     )
-    rows = (await session.execute(page)).all()
-    if not rows:
-        return [], await session.scalar(number) or 0
-    return [Summary(*row[:5]) for row in rows], rows[0][-1]
+    rows: Sequence[Any] = (await session.execute(sums)).all()
+    return [Summary(*row) for row in rows], number
 
 
 async def _newest(

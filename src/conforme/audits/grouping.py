@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Select, case, cast, func, select
+from sqlalchemy import ColumnElement, Date, Select, case, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, defer, load_only
 
 from conforme.accounts.actor import Actor
@@ -91,28 +91,61 @@ async def grouped(
     session: ReadSession, actor: Actor, filters: Filters, grouping: Grouping
 ) -> tuple[list[GroupRow], int]:
     """A page of groups, the largest first, and how many there are."""
-    groups = _groups(actor, filters, grouping).cte("groups").prefix_with("materialized")
-    page = (
-        select(groups)
-        .order_by(groups.c.count.desc(), groups.c.key.asc().nulls_last())
-        .limit(filters.page.limit)
-        .offset(filters.page.offset)
-    )
+    if grouping.by == "fiche":
+        return await _by_fiche(session, actor, filters, grouping)
+    groups = _groups(conditions(actor, filters), grouping).cte("groups").prefix_with("materialized")
+    page = select(groups).order_by(*_largest_first(groups.c)).limit(filters.page.limit)
     total = select(func.count()).select_from(groups).scalar_subquery()
-    rows = (await session.execute(page.add_columns(total))).all()
+    rows = (await session.execute(page.offset(filters.page.offset).add_columns(total))).all()
     if not rows:
         # Nothing on this page: the number of groups had no row to come with.
         return [], await session.scalar(select(func.count()).select_from(groups)) or 0
-    return [GroupRow(*row[:7], statuses=tuple(row[7:-1])) for row in rows], rows[0][-1]
+    return [_row(row) for row in rows], rows[0][-1]
 
 
-def _groups(actor: Actor, filters: Filters, grouping: Grouping) -> Select[Any]:
+async def _by_fiche(
+    session: ReadSession, actor: Actor, filters: Filters, grouping: Grouping
+) -> tuple[list[GroupRow], int]:
+    """There are as many groups as fiches: they are counted first, and only those of the page are looked into."""
+    asked = conditions(actor, filters)
+    counts = (
+        select(AuditRow.fiche_cache_id.label("key"), func.count().label("count"))
+        .where(*asked)
+        .group_by(AuditRow.fiche_cache_id)
+        .cte("counts")
+        .prefix_with("materialized")
+    )
+    page = select(counts.c.key).order_by(*_largest_first(counts.c))
+    page = page.limit(filters.page.limit).offset(filters.page.offset)
+    total = select(func.count()).select_from(counts).scalar_subquery()
+    number, keys = (await session.execute(select(total, func.array(page.scalar_subquery())))).one()
+    if not keys:
+        return [], number
+    known = [key for key in keys if key is not None]
+    mine: ColumnElement[bool] = AuditRow.fiche_cache_id.in_(known)
+    if None in keys:
+        mine = or_(mine, AuditRow.fiche_cache_id.is_(None))
+    groups = _groups([*asked, mine], grouping).subquery("groups")
+    rows = await session.execute(select(groups).order_by(*_largest_first(groups.c)))
+    return [_row([*row, number]) for row in rows], number
+
+
+def _largest_first(columns: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return columns["count"].desc(), columns["key"].asc().nulls_last()
+
+
+def _row(values: Sequence[Any]) -> GroupRow:
+    """`values`: the columns of `_groups`, and the number of groups."""
+    return GroupRow(*values[:7], statuses=tuple(values[7:-1]))
+
+
+def _groups(asked: Sequence[ColumnElement[bool]], grouping: Grouping) -> Select[Any]:
     key = KEYS[grouping.by](grouping.bucket_size).label("key")
     # Named before it is grouped by: an expression with parameters is written twice and would not be the same.
     seen = select(key, AuditRow.status, AuditRow.is_compliant, AuditRow.score_percentage)
     if grouping.by == "groupe":
         seen = seen.outerjoin(FicheCache, FicheCache.id == AuditRow.fiche_cache_id)
-    facts = seen.where(*conditions(actor, filters)).subquery("facts")
+    facts = seen.where(*asked).subquery("facts")
     done = facts.c.status == "completed"
     score = facts.c.score_percentage
     return select(

@@ -98,8 +98,7 @@ def _of_audit(filters: Filters) -> list[Condition]:
         found.append(AuditRow.is_compliant.is_(filters.is_compliant))
     if filters.has_failed_steps is not None:
         failed: ColumnElement[int] = func.coalesce(AuditRow.failed_steps, 0)
-        some: Condition = failed > 0
-        found.append(some if filters.has_failed_steps else failed == 0)
+        found += [failed > 0] if filters.has_failed_steps else [failed == 0]
     if filters.latest_only:
         found.append(AuditRow.is_latest.is_(True))
     if not filters.include_deleted:
@@ -117,7 +116,7 @@ def _sought(text: str) -> list[Condition]:
         AuditRow.error_message.is_not(None), _holds(func.lower(AuditRow.error_message), text)
     )
     unlinked = select(AuditRow.id).where(AuditRow.fiche_cache_id.is_(None), _holds(AuditRow.fiche_id, text))
-    places = [
+    places: list[Condition] = [
         AuditRow.fiche_cache_id.in_(fiches),
         AuditRow.audit_config_id.in_(configs),
         AuditRow.id.in_(failed),

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from conforme.accounts.actor import Actor, Caller
@@ -23,7 +24,7 @@ from conforme.audits.schemas import AuditAnswer
 from conforme.foundation import workflow_logs
 from conforme.foundation.errors import Invalid, NotFound
 from conforme.foundation.query import flag
-from conforme.foundation.web import ERRORS, ResourcesDep, path_id
+from conforme.foundation.web import ERRORS, ResourcesDep, ok, path_id
 from conforme.foundation.workflow_logs import LogLines
 
 router = APIRouter(prefix="/api/audits", tags=["audits"], responses=ERRORS)
@@ -37,17 +38,17 @@ def seeing(caller: Caller, actor: Actor, filters: Filters) -> Actor:
     return caller.acting(["audits.read", "audits.write"]) if filters.include_deleted else actor
 
 
-@router.get("")
+@router.get("", response_model=AuditList)
 async def listing(
     request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
-) -> AuditList:
+) -> JSONResponse:
     """Audits in scope, filtered, sorted and paged; with what each stored when `include_result_data` is `true`."""
     filters = parse_filters(request.query_params)
     results = flag(request.query_params, "include_result_data") is True
     async with resources.database.read() as session:
         page = await list_queries.listed(session, seeing(caller, actor, filters), filters, results=results)
     shown = [list_views.listed(each, results=results) for each in page.found]
-    return AuditList(data=shown, pagination=list_views.pagination(page, filters))
+    return JSONResponse(ok(shown, pagination=list_views.pagination(page, filters)))
 
 
 @router.get("/grouped", response_model_exclude_unset=True)
@@ -65,10 +66,10 @@ async def grouped(request: Request, resources: ResourcesDep, caller: CurrentCall
     )
 
 
-@router.get("/grouped-by-fiches")
+@router.get("/grouped-by-fiches", response_model=FichesOfAudits)
 async def grouped_by_fiches(
     request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
-) -> FichesOfAudits:
+) -> JSONResponse:
     """Fiches with their newest audits, that with the latest audit first."""
     filters = parse_filters(request.query_params)
     results = flag(request.query_params, "include_result_data") is True
@@ -77,11 +78,11 @@ async def grouped_by_fiches(
             session, seeing(caller, actor, filters), filters, results=results
         )
     shown = [list_views.fiche_group(each, results=results) for each in found]
-    return FichesOfAudits(data=shown, pagination=filters.page.describe(total))
+    return JSONResponse(ok(shown, pagination=filters.page.describe(total)))
 
 
-@router.get("/by-fiche/{fiche_id}")
-async def by_fiche(request: Request, resources: ResourcesDep, actor: Reader, fiche_id: str) -> FicheAudits:
+@router.get("/by-fiche/{fiche_id}", response_model=FicheAudits)
+async def by_fiche(request: Request, resources: ResourcesDep, actor: Reader, fiche_id: str) -> JSONResponse:
     """The latest audit of each configuration on a fiche, newest first, each with its steps."""
     if not fiche_id.isascii() or not fiche_id.isdigit() or len(fiche_id) > 20:
         raise Invalid("Invalid fiche_id", field="fiche_id")
@@ -90,7 +91,7 @@ async def by_fiche(request: Request, resources: ResourcesDep, actor: Reader, fic
         page = await list_queries.of_fiche(session, actor, fiche_id, asked)
         verdicts = await verdicts_of(session, [each.audit.id for each in page.found])
     shown = [list_views.listed(each, results=True, verdicts=verdicts[each.audit.id]) for each in page.found]
-    return FicheAudits(data=shown, count=len(shown), pagination=asked.describe(page.total or 0))
+    return JSONResponse(ok(shown, count=len(shown), pagination=asked.describe(page.total or 0)))
 
 
 @router.get("/{audit_id}/logs", response_model_exclude_unset=True)

@@ -1,45 +1,80 @@
 """Lists and groups of audits into the wire's shapes (spec/audits §10.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
 from typing import Any, Final
+
+from pydantic.alias_generators import to_camel
 
 from conforme.audits.fiche_groups import FicheGroup
 from conforme.audits.filters import Filters, cursor_text
 from conforme.audits.grouping import Grouping, GroupRow, key_text
 from conforme.audits.list_queries import ListPage
 from conforme.audits.list_schemas import (
-    AuditsOfOneFiche,
     FicheOfAudits,
-    FicheSummary,
     Group,
     GroupedFiche,
     ListedAudit,
 )
 from conforme.audits.models import STATUSES, AuditRow
 from conforme.audits.queries import Found, Verdicts
-from conforme.audits.schemas import ConfigBrief, FicheBrief
+from conforme.audits.schemas import ConfigBrief
 from conforme.audits.views import latest_view
-from conforme.foundation.web import iso
+from conforme.foundation.web import decimal_text, iso
+
+JsonObject = dict[str, Any]
 
 _ELSEWHERE: Final = {"audit_config", "automation_schedule", "automation_run", "fiche_cache", "result_data"}
 _COLUMNS: Final = [name for name in ListedAudit.model_fields if name not in _ELSEWHERE]
+_IDS: Final = frozenset(name for name in _COLUMNS if name == "id" or name.endswith("_id")) - {
+    "tracking_id",
+    "fiche_id",
+    "trigger_user_id",
+}
+_FICHE_COLUMNS: Final = list(FicheOfAudits.model_fields)
 
 
-def listed(found: Found, *, results: bool = False, verdicts: Verdicts | None = None) -> ListedAudit:
-    """One audit of a list: with what it stored where `results` were read, with its steps where `verdicts` are given."""
-    fields: dict[str, Any] = {name: getattr(found.audit, name) for name in _COLUMNS}
-    stored = found.audit.result_data if results else short_result(found.audit)
-    return ListedAudit.model_validate(
-        fields
-        | {
-            "audit_config": ConfigBrief.model_validate(found.config),
-            "fiche_cache": FicheBrief.model_validate(found.fiche) if found.fiche else None,
-            "result_data": stored if verdicts is None else latest_view(stored, verdicts),
-        }
-    )
+def listed(found: Found, *, results: bool = False, verdicts: Verdicts | None = None) -> JsonObject:
+    """One audit of a list, as `ListedAudit` says, written by hand: a page has hundreds of them.
+
+    With what it stored where `results` were read, with its steps where `verdicts` are given.
+    """
+    audit, config, fiche = found.audit, found.config, found.fiche
+    stored = audit.result_data if results else short_result(audit)
+    return _plain(audit, _COLUMNS) | {
+        "resultData": stored if verdicts is None else latest_view(stored, verdicts),
+        "auditConfig": {"id": str(config.id), "name": config.name, "description": config.description},
+        "automationSchedule": None,
+        "automationRun": None,
+        "ficheCache": fiche
+        and {
+            "ficheId": fiche.fiche_id,
+            "groupe": fiche.groupe,
+            "prospectNom": fiche.prospect_nom,
+            "prospectPrenom": fiche.prospect_prenom,
+        },
+    }
 
 
-def short_result(audit: AuditRow) -> dict[str, Any]:
+_wire_name = cache(to_camel)
+
+
+def _plain(row: object, names: Sequence[str]) -> JsonObject:
+    """Columns under their names on the wire: ids as text, times and scores as the wire writes them."""
+    return {_wire_name(name): _wire_value(name, getattr(row, name)) for name in names}
+
+
+def _wire_value(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    return str(value) if value is not None and name in _IDS else value
+
+
+def short_result(audit: AuditRow) -> JsonObject:
     """What stands in `resultData` of a list: from the columns, at the places it has in what is stored."""
     if audit.status != "completed":
         told = {"audit_id": audit.tracking_id, "status": audit.status}
@@ -96,15 +131,16 @@ def group(row: GroupRow, grouping: Grouping, names: Mapping[int, Any]) -> Group:
     return Group(**shown)
 
 
-def fiche_group(found: FicheGroup, *, results: bool) -> AuditsOfOneFiche:
+def fiche_group(found: FicheGroup, *, results: bool) -> JsonObject:
+    """A fiche with its newest audits, as `AuditsOfOneFiche` says."""
     summary = found.summary
-    return AuditsOfOneFiche(
-        fiche=FicheOfAudits.model_validate(found.fiche),
-        audits=[listed(each, results=results) for each in found.audits],
-        summary=FicheSummary(
-            total_audits=summary.total,
-            compliant_count=summary.compliant,
-            average_score=_number(summary.average),
-            latest_audit_date=summary.latest,
-        ),
-    )
+    return {
+        "fiche": _plain(found.fiche, _FICHE_COLUMNS),
+        "audits": [listed(each, results=results) for each in found.audits],
+        "summary": {
+            "totalAudits": summary.total,
+            "compliantCount": summary.compliant,
+            "averageScore": _number(summary.average),
+            "latestAuditDate": iso(summary.latest),
+        },
+    }
