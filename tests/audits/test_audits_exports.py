@@ -269,7 +269,7 @@ def _letters(pdf: bytes) -> set[str]:
         try:
             text = zlib.decompress(stream).decode("latin-1")
         except zlib.error:
-            continue
+            text = stream.decode("latin-1")
         if "begincmap" in text:
             found |= {chr(int(code, 16)) for code in re.findall(r"> <([0-9A-Fa-f]{4})>", text)}
     return found
