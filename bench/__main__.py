@@ -7,6 +7,7 @@ SECTIONS = (
     "evidence",
     "statements",
     "authorisation",
+    "lists",
     "range",
     "streams",
     "pipeline",

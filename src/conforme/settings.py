@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     """How long SIGTERM lets running work finish before handing it over."""
     workflow_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=30, ge=1)
+    workflow_log_db_enabled: bool = False
+    """Keeps the lines of workflows in the database, for the routes that show them."""
+    workflow_log_retention_days: int = Field(default=30, ge=1)
     worker_concurrency: int = Field(default=20, ge=1, le=500)
     """Work of one lane that one replica runs at once."""
 

@@ -9,9 +9,10 @@ from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.revisions import Revision, revision_for_run
 from conforme.audits import queries, stages
 from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning
-from conforme.audits.idempotency import claim, keep, one_at_a_time
+from conforme.audits.idempotency import claim, keep
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.telling import APPROACH
+from conforme.audits.versions import hold_versions
 from conforme.audits.workflows import RunAuditJob, run_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import WriteSession, now
@@ -70,7 +71,7 @@ async def request_audit(
 
 async def _queue(session: WriteSession, desk: Desk, actor: Actor, wish: AuditWish) -> QueuedAudit:
     revision = await revision_for_run(session, wish.audit_config_id, created_by=actor.name)
-    await one_at_a_time(session, f"audit:{wish.fiche_id}:{wish.audit_config_id}")
+    await hold_versions(session, wish.fiche_id, wish.audit_config_id)
     since = now() - timedelta(seconds=desk.same_request_seconds)
     same = await queries.recent_same(
         session, actor, wish.fiche_id, wish.audit_config_id, since=since, use_rlm=wish.use_rlm
