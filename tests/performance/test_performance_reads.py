@@ -160,7 +160,7 @@ async def test_a_cached_fiche_takes_four_statements_however_long_its_lists_are(
             await service.store_details(session, FicheCalls(), details, kept)
         assert details.information is not None
         counts.append(len(await _statements(api, served, f"/api/fiches/{details.information.fiche_id}")))
-    assert counts == [5, 5]
+    assert counts == [4, 4]
 
 
 async def test_a_stream_replays_a_page_of_events_by_one_statement(
