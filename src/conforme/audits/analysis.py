@@ -3,17 +3,34 @@
 The durable workflow and the command line both go through here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from conforme.audit_configs.rules import StepRule
+from conforme.audits import timeline
+from conforme.audits.admission import Admission
 from conforme.audits.case import Case
 from conforme.audits.evidence import Policy, gate
-from conforme.audits.prompting import points_in_force, question
+from conforme.audits.lookup import Budget, Looked, Memory, Remembered, look_up
+from conforme.audits.prompting import consultation, points_in_force, prompt_version, question
 from conforme.audits.scoring import PointMark, StepScore, score_step
 from conforme.audits.verdicts import PointFinding, Statut, StepFinding
 from conforme.foundation.llm import LanguageModel, Spent, Usage
 
 OUT_OF_FORCE = "[Auto-check] Règle non applicable à la date de l'appel."
+
+
+@dataclass(frozen=True)
+class ToolsMode:
+    """How a step is analysed in tools mode."""
+
+    budget: Budget
+    memory: Memory = field(default_factory=Remembered)
+
+
+class _Asking(TypedDict):
+    cache_key: str
+    model: str | None
 
 
 @dataclass(frozen=True)
@@ -26,17 +43,25 @@ class StepAnalysis:
     """One per control point of the step, those out of force included."""
     score: StepScore
     spent: Spent
+    """Of the answer; what tools mode asked before it was told to its memory."""
+    looked: Looked | None = None
+    """What was looked up, in tools mode."""
 
     @property
     def usage(self) -> Usage:
-        return self.spent.usage
+        """Of everything that was asked about the step."""
+        return self.spent.usage + self.looked.usage if self.looked else self.spent.usage
+
+    @property
+    def prompt_version(self) -> str:
+        return prompt_version(tools=self.looked is not None)
 
     @property
     def total_citations(self) -> int:
         return sum(len(point.citations) for point in self.points)
 
 
-async def analyse_step(
+async def analyse_step(  # noqa: PLR0913 -- one parameter per thing that a caller may choose
     model: LanguageModel,
     case: Case,
     step: StepRule,
@@ -44,8 +69,11 @@ async def analyse_step(
     cache_key: str,
     policy: Policy,
     model_name: str | None = None,
+    tools: ToolsMode | None = None,
 ) -> StepAnalysis:
     """Asks the model about one step and keeps what the words support.
+
+    With `tools` the model is given no transcript: it looks for what it needs.
 
     An incomplete answer is the caller's to judge (`finding.missing`): the money is spent either way.
 
@@ -53,11 +81,17 @@ async def analyse_step(
         ModelUnavailable, ModelRefused, ModelOutputInvalid, Misconfigured: no answer could be had.
     """
     points = points_in_force(step, case.day, case.rules.call_origin)
-    request = question(case.rules, step, points, case.transcript, cache_key=cache_key, model=model_name)
-    reply = await model.ask(request)
-    finding = gate(reply.output, points, case.index, policy)
+    asking: _Asking = {"cache_key": cache_key, "model": model_name}
+    looked: Looked | None = None
+    if tools is None:
+        reply = await model.ask(question(case.rules, step, points, case.transcript, **asking))
+    else:
+        calls = timeline.overview(case.timeline)
+        request = consultation(case.rules, step, points, calls, **asking)
+        reply, looked = await look_up(model, request, case.catalogue, tools.budget, tools.memory)
+    finding = gate(reply.output, points, case.index, policy, Admission(looked.desk if looked else None))
     held = all_points(step, finding)
-    return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent)
+    return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent, looked)
 
 
 def all_points(step: StepRule, finding: StepFinding) -> tuple[PointFinding, ...]:

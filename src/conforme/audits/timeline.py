@@ -202,14 +202,30 @@ def render(timeline: Timeline) -> str:
     return "\n".join(line for recording in timeline.recordings for line in _lines(recording))
 
 
+def overview(timeline: Timeline) -> str:
+    """What there is to ask for in tools mode: one line per recording, no words."""
+    return "\n".join(
+        f"Enregistrement {recording.recording_index + 1} (recording_index {recording.recording_index}) · "
+        f"{_when(recording)} · {_how_long(recording.duration_seconds)} · "
+        f"{len(recording.chunks)} extraits · {len(recording.turns)} tours"
+        for recording in timeline.recordings
+    )
+
+
 def _lines(recording: Recording) -> Iterator[str]:
     number = recording.recording_index + 1
     yield f"## Enregistrement {number} · {_when(recording)} · {_how_long(recording.duration_seconds)}"
     if not recording.turns:
         yield "(aucune parole)"
-    for index, turn in enumerate(recording.turns, 1):
-        speaker = harmless(turn.speaker or "").replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
-        yield f"[{number}.{index}] {speaker} {clock(turn.start, '--:--')} | {harmless(turn.text)}"
+    yield from (turn_line(recording, index) for index in range(len(recording.turns)))
+
+
+def turn_line(recording: Recording, index: int) -> str:
+    """One turn (counted from 0) as the model reads it: `[recording.turn] speaker clock | words`."""
+    turn = recording.turns[index]
+    speaker = harmless(turn.speaker or "").replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
+    place = f"[{recording.recording_index + 1}.{index + 1}]"
+    return f"{place} {speaker} {clock(turn.start, '--:--')} | {harmless(turn.text)}"
 
 
 def _when(recording: Recording) -> str:

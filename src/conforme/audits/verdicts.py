@@ -176,6 +176,8 @@ class DropReason(StrEnum):
     """A passage resembles it, but a number, amount or date differs."""
     GAP = "gap"
     """Its pieces stand too far apart, or words are missing between them without an ellipsis."""
+    NOT_FETCHED = "not_fetched"
+    """The words were spoken, but the model was never shown them (tools mode)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _replies(concept: Concept, call: Call, known: Lexicon) -> Iterator[Passage]:
     """The client's agreeing answers to the advisor's question."""
     answers = {passage.turn: passage for passage in reversed(call.find(concept.reply))}
     for question in call.find(concept.said):
-        for turn in range(question.turn + 1, question.turn + 1 + REPLY_WITHIN):
+        for turn in call.soon_after(question.turn, REPLY_WITHIN):
             answer = answers.get(turn)
             if answer and call.spoken_by(answer, CLIENT) and not known.refusal.search(call.lines[turn]):
                 yield answer
