@@ -89,7 +89,13 @@ async def analyse_step(  # noqa: PLR0913 -- one parameter per thing that a calle
         calls = timeline.overview(case.timeline)
         request = consultation(case.rules, step, points, calls, **asking)
         reply, looked = await look_up(model, request, case.catalogue, tools.budget, tools.memory)
-    finding = gate(reply.output, points, case.index, policy, Admission(looked.desk if looked else None))
+    finding = gate(
+        reply.output,
+        points,
+        case.index,
+        policy,
+        Admission(case.timeline, policy.sure_of_role, looked.desk if looked else None),
+    )
     held = all_points(step, finding)
     return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent, looked)
 

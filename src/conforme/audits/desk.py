@@ -15,10 +15,11 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from conforme.audits.harmless import harmless
 from conforme.audits.normalise import normalise, units
 from conforme.audits.passages import TranscriptIndex
 from conforme.audits.ranking import Ranking, stem
-from conforme.audits.timeline import Recording, clock, harmless, turn_line
+from conforme.audits.timeline import Recording, clock, turn_line
 from conforme.audits.verdicts import UNKNOWN, Citation
 from conforme.foundation.llm import Tool, ToolCall
 from conforme.transcriptions.words import Chunk, Turn

@@ -92,7 +92,7 @@ def _result(
     audit: AuditRow, pinned: Revision, steps: list[StepResultRow], score: AuditScore, fiche: FicheCache | None
 ) -> dict[str, Any]:
     """The snapshot of spec/audits §3.5, its steps left to their rows."""
-    approach = telling.APPROACH
+    approach = telling.approach(audit)
     compliance = {
         "score": float(score.percentage),
         "niveau": score.niveau.value,

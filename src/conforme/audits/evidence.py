@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from conforme.audit_configs.rules import ControlPoint
-from conforme.audits.admission import OPEN, Admission
+from conforme.audits.admission import OPEN, SURE_OF_ROLE, Admission
 from conforme.audits.alignment import ELLIPSIS, Alignment, align
 from conforme.audits.faults import fault, gaps_of
 from conforme.audits.lexicon import Kind, kind
@@ -46,6 +46,8 @@ class Policy:
     """Off: quotes are still looked for, but statuses stay as the model gave them."""
     min_quote_chars: int = MIN_QUOTE_CHARS
     """0 stands for the default (spec/audits §7)."""
+    sure_of_role: float = SURE_OF_ROLE
+    """How sure it must be who spoke for a quote to be refused, or taken without a doubt, on that ground."""
 
 
 # One quote
@@ -224,6 +226,7 @@ _REASONS: Final = {
     DropReason.NUMBER: "un nombre ou une date diffère",
     DropReason.GAP: "des passages éloignés sont réunis",
     DropReason.NOT_FETCHED: "extrait jamais demandé",
+    DropReason.WRONG_SPEAKER: "dit par une autre personne que celle qui devait le dire",
 }
 
 

@@ -15,6 +15,7 @@ from conforme.audits.errors import AnswerIncomplete
 from conforme.audits.evidence import Policy
 from conforme.audits.lookup import Budget, Remembered
 from conforme.audits.scoring import AuditScore, StepOutcome, score_audit
+from conforme.audits.speakers import decided_by_rules, roles_of
 from conforme.audits.timeline import Call, build
 from conforme.audits.verdicts import EvidenceStatistics, Niveau
 from conforme.foundation.errors import ConformeError
@@ -22,6 +23,7 @@ from conforme.foundation.jobs import Retry
 from conforme.foundation.ledger import PriceTable, model_call
 from conforme.foundation.llm import LanguageModel, ModelError, Spent, Usage
 from conforme.transcriptions.heard import HeardCall
+from conforme.transcriptions.words import turns_of
 
 AT_ONCE = 8
 """Steps of one call asked at the same moment, behind the first."""
@@ -82,7 +84,10 @@ class FileAudit:
 
 def case_of_file(rules: Rules, call: HeardCall) -> Case:
     """The case of one heard call; nothing is known of when it took place."""
-    return open_case(rules, build([Call("call", call.words, duration_seconds=call.duration_seconds)]))
+    roles = roles_of(decided_by_rules(turns_of(call.words)))
+    return open_case(
+        rules, build([Call("call", call.words, duration_seconds=call.duration_seconds, roles=roles)])
+    )
 
 
 async def audit_call(

@@ -50,6 +50,7 @@ _TO_ANALYSE = select(
     AuditRow.config_revision_id,
     AuditRow.transcript_snapshot_id,
     AuditRow.model,
+    AuditRow.use_rlm,
     exists().where(StepResultRow.audit_id == AuditRow.id, _IS_STEP, StepResultRow.traite),
 ).where(AuditRow.id == bindparam("audit_id"))
 _STANDING = select(
@@ -209,6 +210,7 @@ class AuditInWork:
     config_revision_id: int
     transcript_snapshot_id: int | None
     model: str | None
+    use_rlm: bool
     analysed: bool
     """Whether the step is analysed already."""
 

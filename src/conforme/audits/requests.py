@@ -16,7 +16,7 @@ from conforme.audit_configs.revisions import Revision, revision_for_run
 from conforme.audits import queries
 from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning, IdempotencyKeyReused
 from conforme.audits.models import OPEN, AuditRow
-from conforme.audits.telling import APPROACH
+from conforme.audits.telling import PROMPT_APPROACH, TOOLS_APPROACH
 from conforme.audits.workflows import RunAuditJob, run_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import Base, WriteSession, now
@@ -137,7 +137,7 @@ async def _create(
         result_data={
             "audit_id": tracking_id,
             "status": "pending",
-            "approach": APPROACH,
+            "approach": TOOLS_APPROACH if wish.use_rlm else PROMPT_APPROACH,
         },
     )
     session.add(audit)

@@ -71,7 +71,9 @@ class Call:
         for index, turn in enumerate(self.turns):
             around = range(max(0, index - _AROUND), min(len(own), index + _AROUND + 1))
             local = self._lean(own, around)
-            if abs(own[index]) >= _STRONG_CUES:
+            if turn.role:
+                yield turn.role
+            elif abs(own[index]) >= _STRONG_CUES:
                 yield ADVISOR if own[index] > 0 else CLIENT
             else:
                 yield _role(turn, local) or _role(turn, overall)

@@ -17,7 +17,7 @@ from conforme.sandbox.openai_wire import Asked, Call, Exchange
 from conforme.sandbox.reading import Point, fenced, plain, read_step
 
 SEARCH, FETCH = "searchTranscript", "getTranscriptChunks"
-MOST_RESULTS = 3
+MOST_RESULTS = 2
 LISTENED_TO = 2
 """Chunks fetched for each thing searched, the best ones."""
 MOST_WORDS = 40

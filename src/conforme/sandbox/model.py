@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from conforme.sandbox.auditor import audit_step
+from conforme.sandbox.auditor import audit_step, name_speakers
 from conforme.sandbox.chassis import Service, exchange_of
 from conforme.sandbox.fabrication import Fabrication, fabricate
 from conforme.sandbox.lexicon import lexicon
@@ -136,11 +136,18 @@ class ModelStandIn:
             return _Reply(REFUSAL, kind="refused")
         if asked.schema is None:
             return _Reply(NOT_AN_AUDIT)
-        reply = self._judged(asked) if _wants_verdict(asked) else _Reply(_json(_minimal(asked.schema)))
+        reply = self._answer(asked, asked.schema)
         if exchange.malformed:
             exchange.malformed = False
             return _broken(reply, dice.choice(BREAKAGES))
         return reply
+
+    def _answer(self, asked: Asked, schema: Mapping[str, Any]) -> _Reply:
+        if _wants_verdict(asked):
+            return self._judged(asked)
+        if "locuteurs" in schema.get("properties", {}):
+            return _Reply(_json(name_speakers(asked.messages[-1][1])))
+        return _Reply(_json(_minimal(schema)))
 
     def _judged(self, asked: Asked) -> _Reply:
         """The verdict, or what has to be looked up before."""
