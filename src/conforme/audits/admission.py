@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from conforme.audit_configs.rules import ControlPoint
 from conforme.audits.doubts import Doubt, DoubtReason, Doubts
+from conforme.audits.injections import spans
 from conforme.audits.roles import OPPOSITE, Role
 from conforme.audits.timeline import Recording, Timeline
 from conforme.audits.verdicts import Citation, DroppedCitation, DropReason
@@ -39,6 +40,8 @@ class Admission:
         """Why a passage that was spoken is no evidence for this point."""
         if self._not_given(found):
             return DropReason.NOT_FETCHED
+        if self.timeline is not None and _to_auditor(self.timeline.recordings[found.recording_index], found):
+            return DropReason.TO_AUDITOR
         if self._likeness(found, point) <= 1 - self.sure_of_role:
             return DropReason.WRONG_SPEAKER
         return None
@@ -73,6 +76,27 @@ class Admission:
 
 
 _NOBODY_KNOWS: Final = 0.5
+
+
+def _to_auditor(recording: Recording, found: Citation) -> bool:
+    """Whether any word of a passage belongs to a sentence spoken to whoever judges the call."""
+    return any(
+        found.first_word <= word <= found.last_word
+        for turn in range(found.first_turn, found.last_turn + 1)
+        for word in _words_to_auditor(recording, turn)
+    )
+
+
+def _words_to_auditor(recording: Recording, turn: int) -> Iterator[int]:
+    spoken = recording.turns[turn]
+    if not (marked := spans(spoken.text)):
+        return
+    at = 0
+    for number in range(spoken.first, spoken.last + 1):
+        end = at + len(recording.words[number].text)
+        if any(start < end and at < stop for start, stop in marked):
+            yield number
+        at = end + 1
 
 
 def _spoken_by(recording: Recording, found: Citation) -> tuple[Role, float]:

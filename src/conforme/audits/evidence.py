@@ -226,6 +226,7 @@ _REASONS: Final = {
     DropReason.NUMBER: "un nombre ou une date diffère",
     DropReason.GAP: "des passages éloignés sont réunis",
     DropReason.NOT_FETCHED: "extrait jamais demandé",
+    DropReason.TO_AUDITOR: "paroles adressées à l'auditeur",
     DropReason.WRONG_SPEAKER: "dit par une autre personne que celle qui devait le dire",
 }
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from conforme.audits.harmless import harmless
+from conforme.audits.injections import masked
 from conforme.audits.roles import Role, Roles, SpeakerRole, role_at
 from conforme.audits.roles import from_json as from_json_stretches
 from conforme.audits.roles import to_json as stretches_to_json
@@ -212,16 +213,16 @@ def _lines(recording: Recording) -> Iterator[str]:
 def turn_line(recording: Recording, index: int) -> str:
     """One turn (counted from 0) as the model reads it: `[recording.turn] speaker clock | words`."""
     turn = recording.turns[index]
-    speaker = harmless(turn.speaker or "").replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
+    speaker = harmless(masked(turn.speaker or "")).replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
     role, sure = recording.role_at(index)
     named = f"={NAMES[role]}" if role in NAMES and sure >= SHOWN_FROM else ""
     place = f"[{recording.recording_index + 1}.{index + 1}]"
-    return f"{place} {speaker}{named} {clock(turn.start, '--:--')} | {harmless(turn.text)}"
+    return f"{place} {speaker}{named} {clock(turn.start, '--:--')} | {harmless(masked(turn.text))}"
 
 
 def _when(recording: Recording) -> str:
     known = [part for part in (recording.recording_date, recording.recording_time) if part != UNKNOWN]
-    return harmless(" ".join(known)) or "date inconnue"
+    return harmless(masked(" ".join(known))) or "date inconnue"
 
 
 def _how_long(seconds: int | None) -> str:

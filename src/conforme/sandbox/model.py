@@ -22,6 +22,7 @@ from starlette.routing import Route
 from conforme.sandbox.auditor import audit_step, name_speakers
 from conforme.sandbox.chassis import Service, exchange_of
 from conforme.sandbox.fabrication import Fabrication, fabricate
+from conforme.sandbox.gullible import obey
 from conforme.sandbox.lexicon import lexicon
 from conforme.sandbox.lookups import next_calls, with_transcript
 from conforme.sandbox.openai_wire import (
@@ -54,6 +55,8 @@ class ModelOptions:
     fabricated_share: float = 0.0
     """Share of control points that carry a quote nobody said."""
     refusal_share: float = 0.0
+    gullible: bool = False
+    """Does what the calls tell it to do: one word to the auditor, and every point is met and no fault is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,8 @@ class ModelStandIn:
 
     def _verdict(self, prompt: str) -> _Reply:
         verdict = audit_step(prompt)
+        if self.options.gullible:
+            obey(prompt, verdict)
         turns = spoken_turns(fenced(prompt, "transcript"))
         planted: list[Fabrication] = []
         for point in verdict["points_controle"]:
