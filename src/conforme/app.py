@@ -23,7 +23,9 @@ from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.queries import visible_audit_ids
+from conforme.audits.review_routes import router as reviews
 from conforme.audits.routes import router as audits
+from conforme.audits.speaker_routes import router as speakers
 from conforme.audits.status import audit_status
 from conforme.fiches.ports import Ports, connect
 from conforme.fiches.routes import router as fiches
@@ -59,8 +61,10 @@ ROUTERS = (
     api_tokens,
     fiches,
     recordings,
+    speakers,
     transcriptions,
     audit_configs,
+    reviews,  # before `/api/audits/{audit_id}`, which would take its names for ids
     audits,
     realtime,
     pusher,

@@ -3,7 +3,7 @@
 The durable workflow and the command line both go through here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from conforme.audit_configs.rules import StepRule
@@ -12,8 +12,9 @@ from conforme.audits.admission import Admission
 from conforme.audits.case import Case
 from conforme.audits.evidence import Policy, gate
 from conforme.audits.lookup import Budget, Looked, Memory, Remembered, look_up
-from conforme.audits.prompting import consultation, points_in_force, prompt_version, question
+from conforme.audits.prompting import Again, consultation, points_in_force, prompt_version, question
 from conforme.audits.scoring import PointMark, StepScore, score_step
+from conforme.audits.unsure import doubted
 from conforme.audits.verdicts import PointFinding, Statut, StepFinding
 from conforme.foundation.llm import LanguageModel, Spent, Usage
 
@@ -61,7 +62,7 @@ class StepAnalysis:
         return sum(len(point.citations) for point in self.points)
 
 
-async def analyse_step(  # noqa: PLR0913 -- one parameter per thing that a caller may choose
+async def analyse_step(  # noqa: PLR0913 -- what is asked, of whom, and how it is judged
     model: LanguageModel,
     case: Case,
     step: StepRule,
@@ -70,8 +71,9 @@ async def analyse_step(  # noqa: PLR0913 -- one parameter per thing that a calle
     policy: Policy,
     model_name: str | None = None,
     tools: ToolsMode | None = None,
+    again: Again | None = None,
 ) -> StepAnalysis:
-    """Asks the model about one step and keeps what the words support.
+    """Asks the model about one step and keeps what the words support; `again` asks once more, maybe about one point.
 
     With `tools` the model is given no transcript: it looks for what it needs.
 
@@ -81,23 +83,26 @@ async def analyse_step(  # noqa: PLR0913 -- one parameter per thing that a calle
         ModelUnavailable, ModelRefused, ModelOutputInvalid, Misconfigured: no answer could be had.
     """
     points = points_in_force(step, case.day, case.rules.call_origin)
+    asked = points if again is None else again.asked(points)
     asking: _Asking = {"cache_key": cache_key, "model": model_name}
     looked: Looked | None = None
     if tools is None:
-        reply = await model.ask(question(case.rules, step, points, case.transcript, **asking))
+        request = question(case.rules, step, asked, case.transcript, **asking)
+        reply = await model.ask(request if again is None else again.added_to(request))
     else:
         calls = timeline.overview(case.timeline)
-        request = consultation(case.rules, step, points, calls, **asking)
-        reply, looked = await look_up(model, request, case.catalogue, tools.budget, tools.memory)
-    finding = gate(
-        reply.output,
-        points,
-        case.index,
-        policy,
-        Admission(case.timeline, policy.sure_of_role, looked.desk if looked else None),
-    )
-    held = all_points(step, finding)
+        consulted = consultation(case.rules, step, asked, calls, **asking)
+        if again is not None:
+            consulted = replace(consulted, prompt=again.added_to(consulted).prompt)
+        reply, looked = await look_up(model, consulted, case.catalogue, tools.budget, tools.memory)
+    admission = Admission(case.timeline, policy.sure_of_role, looked.desk if looked else None)
+    finding = gate(reply.output, asked, case.index, policy, admission)
+    held = tuple(doubted(point, case.index) for point in all_points(step, finding) if _wanted(point, again))
     return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent, looked)
+
+
+def _wanted(point: PointFinding, again: Again | None) -> bool:
+    return again is None or again.point in {None, point.numero}
 
 
 def all_points(step: StepRule, finding: StepFinding) -> tuple[PointFinding, ...]:

@@ -41,11 +41,19 @@ class Voices:
 
     roles: Mapping[int, Roles]
     """By recording."""
-    unsure: list[int]
-    """Recordings in which somebody's role is not known well enough, and the model has not been asked."""
+    turns: Mapping[int, Sequence[Turn]]
+    decisions: Mapping[int, Mapping[str, Decision]]
+
+    def unsure(self, sure_from: float) -> list[int]:
+        """Recordings in which somebody's role is not known well enough, and the model has not been asked."""
+        return [
+            number
+            for number, decided in self.decisions.items()
+            if _to_ask(decided, self.turns[number], sure_from)
+        ]
 
 
-async def known(session: WriteSession, heard: Sequence[TranscribedRecording], sure_from: float) -> Voices:
+async def known(session: WriteSession, heard: Sequence[TranscribedRecording]) -> Voices:
     """The stored decisions; recordings without any are resolved by rules, and that is stored."""
     turns = {each.recording_id: each.turns for each in heard if each.has_transcription}
     digests = {number: speakers.digest(spoken) for number, spoken in turns.items()}
@@ -55,10 +63,7 @@ async def known(session: WriteSession, heard: Sequence[TranscribedRecording], su
             decided = decided_by_rules(spoken)
             await speakers.decide(session, number, digests[number], decided)
             found[number] = {each.found.speaker: each for each in decided}
-    open_ones = [
-        number for number, decisions in found.items() if _to_ask(decisions, turns[number], sure_from)
-    ]
-    return Voices({number: roles_of(each.values()) for number, each in found.items()}, open_ones)
+    return Voices({number: roles_of(each.values()) for number, each in found.items()}, turns, found)
 
 
 def _to_ask(decisions: Mapping[str, Decision], turns: Sequence[Turn], sure_from: float) -> list[str]:

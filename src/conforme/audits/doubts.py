@@ -7,7 +7,10 @@ the least certain one first, and a human review settles them.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+DECIMALS: Final = 4
+"""With which a certainty is stored."""
 
 
 class DoubtReason(StrEnum):
@@ -45,7 +48,7 @@ Doubts = tuple[Doubt, ...]
 
 def certainty(doubts: Iterable[Doubt]) -> float | None:
     """That of the doubt which weighs most; `None` where nothing speaks against the verdict."""
-    return min((doubt.certainty for doubt in doubts), default=None)
+    return min((round(doubt.certainty, DECIMALS) for doubt in doubts), default=None)
 
 
 def merged(doubts: Iterable[Doubt]) -> Doubts:
@@ -60,7 +63,7 @@ def merged(doubts: Iterable[Doubt]) -> Doubts:
 
 def to_json(doubts: Iterable[Doubt]) -> list[dict[str, Any]]:
     """As they are stored and shown: `[{"reason": "near_miss", "certainty": 0.5}]`."""
-    return [{"reason": doubt.reason.value, "certainty": round(doubt.certainty, 4)} for doubt in doubts]
+    return [{"reason": doubt.reason.value, "certainty": round(doubt.certainty, DECIMALS)} for doubt in doubts]
 
 
 def from_json(stored: Iterable[Mapping[str, Any]]) -> Doubts:

@@ -43,3 +43,39 @@ class IdempotencyKeyReused(Conflict):
     """Idempotency-Key was used for another request"""
 
     code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class AuditNotEnded(Conflict):
+    """The audit has not ended: nothing of it can be judged again yet"""
+
+    code = "AUDIT_RUNNING"
+
+
+class StepChanged(Conflict):
+    """The step is another one today: run a new audit instead"""
+
+    code = "STEP_CHANGED"
+
+
+class WordsNotFrozen(Conflict):
+    """The audit has no transcript to judge by"""
+
+    code = "NO_TRANSCRIPT"
+
+
+class PointNotInForce(ConformeError):
+    """The rule does not apply to a call of that day"""
+
+    code = "NOT_IN_FORCE"
+
+
+class RerunLost(ConformeError):
+    """The rerun did not end in time"""
+
+    code = "RERUN_TIMEOUT"
+
+
+class ConfigurationNotInForce(Conflict):
+    """The configuration is not in force on the day of the calls"""
+
+    code = "CONFIG_NOT_IN_FORCE"

@@ -5,6 +5,7 @@ prefix in the provider's cache.
 """
 
 import hashlib
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -13,6 +14,8 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 
 from conforme.audit_configs.rules import CallOrigin, ControlPoint, Rules, StepRule
 from conforme.audits.desk import TOOLS
+from conforme.audits.errors import PointNotInForce
+from conforme.audits.harmless import harmless
 from conforme.audits.verdicts import StepVerdict
 from conforme.foundation.llm import Consultation, ModelRequest
 
@@ -22,6 +25,9 @@ STEP_FENCE = "<step>"
 _INSTRUCTIONS = {False: "instructions.md", True: "instructions-tools.md"}
 _PROMPTS = {False: "prompt.md.j2", True: "prompt-tools.md.j2"}
 _STEP = "step.md.j2"
+_AGAIN = "again.md.j2"
+MAX_CUSTOM_PROMPT = 4000
+MAX_PREVIOUS_COMMENT = 1200
 
 
 def _text(name: str) -> str:
@@ -41,7 +47,7 @@ def _fenced(value: object) -> object:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=DictLoader({name: _text(name) for name in (*_PROMPTS.values(), _STEP)}),
+        loader=DictLoader({name: _text(name) for name in (*_PROMPTS.values(), _STEP, _AGAIN)}),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 -- the output is a prompt, not HTML
         finalize=_fenced,
@@ -58,6 +64,54 @@ def prompt_version(*, tools: bool = False) -> str:
     """Names the exact wording: the template files' digest, stored with every audit."""
     wording = instructions(tools=tools) + _text(_PROMPTS[tools]) + _text(_STEP)
     return f"{'tools' if tools else 'step'}-1-{hashlib.sha256(wording.encode()).hexdigest()[:12]}"
+
+
+@cache
+def again_version(*, tools: bool = False) -> str:
+    """The same for a question that is asked once more."""
+    digest = hashlib.sha256((prompt_version(tools=tools) + _text(_AGAIN)).encode()).hexdigest()
+    return f"again-1-{digest[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A question that is asked once more (spec/audits §9.1)."""
+
+    point: int | None = None
+    """The control point it is about alone."""
+    custom_prompt: str | None = None
+    """What the person who asks wants looked at: data, like everything in the prompt that comes from outside."""
+    previous_statut: str | None = None
+    previous_comment: str | None = None
+    """What was held of the point."""
+
+    def asked(self, points: list[tuple[int, ControlPoint]]) -> list[tuple[int, ControlPoint]]:
+        """Those of the points in force that are asked about.
+
+        Raises:
+            PointNotInForce: the one point is not among them.
+        """
+        chosen = [(number, point) for number, point in points if self.point in {None, number}]
+        if not chosen:
+            raise PointNotInForce
+        return chosen
+
+    def added_to(self, request: ModelRequest[StepVerdict]) -> ModelRequest[StepVerdict]:
+        """The question with what is added to it, behind the step."""
+        return replace(request, prompt=f"{request.prompt}\n\n{self.render()}")
+
+    def render(self) -> str:
+        comment = harmless(self.previous_comment or "")[:MAX_PREVIOUS_COMMENT]
+        return (
+            _environment()
+            .get_template(_AGAIN)
+            .render(
+                point=self.point,
+                custom_prompt=harmless(self.custom_prompt or "")[:MAX_CUSTOM_PROMPT],
+                statut=self.previous_statut,
+                comment=comment,
+            )
+        )
 
 
 def points_in_force(

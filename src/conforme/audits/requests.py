@@ -17,6 +17,7 @@ from conforme.audits import queries
 from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning, IdempotencyKeyReused
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.telling import PROMPT_APPROACH, TOOLS_APPROACH
+from conforme.audits.validity import refuse_outside
 from conforme.audits.workflows import RunAuditJob, run_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import Base, WriteSession, now
@@ -77,6 +78,7 @@ async def request_audit(
         Invalid: the configuration is inactive or cannot run; refused before anything is paid.
         Forbidden: the fiche is outside the actor's scope.
         IdempotencyKeyReused: the key stands for another wish.
+        ConfigurationNotInForce: the calls are known, and are of a day the configuration is not for.
     """
     if actor.scope is not Scope.ALL and not await visible_fiche_exists(session, actor, wish.fiche_id):
         raise Forbidden
@@ -100,6 +102,9 @@ async def _queue(session: WriteSession, desk: Desk, actor: Actor, wish: AuditWis
     same = await queries.recent_same(
         session, actor, wish.fiche_id, wish.audit_config_id, since=since, use_rlm=wish.use_rlm
     )
+    if same is None:
+        known = await queries.call_times(session, wish.fiche_id)
+        refuse_outside(revision.rules, known)
     audit = same or await _create(session, desk, actor, wish, revision)
     return QueuedAudit(audit.id, audit.tracking_id, audit.job_id, revision.rules.name)
 

@@ -92,14 +92,10 @@ async def latest(session: Session, words: Mapping[int, str]) -> dict[int, dict[s
     """The decisions that count, by recording and label; `words` gives the digest of each recording's words."""
     query = (
         select(RecordingSpeaker)
-        .distinct(RecordingSpeaker.recording_id, RecordingSpeaker.speaker, RecordingSpeaker.words_sha256)
-        .where(RecordingSpeaker.recording_id.in_(words))
-        .order_by(
-            RecordingSpeaker.recording_id,
-            RecordingSpeaker.speaker,
-            RecordingSpeaker.words_sha256,
-            RecordingSpeaker.id.desc(),
+        .where(
+            RecordingSpeaker.recording_id.in_(words), RecordingSpeaker.words_sha256.in_(set(words.values()))
         )
+        .order_by(RecordingSpeaker.id)
     )
     found: dict[int, dict[str, Decision]] = {}
     for row in await session.scalars(query):

@@ -9,19 +9,19 @@ from typing import Any
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.revisions import Revision, revision
-from conforme.audits import budget, casting, dialogues, queries, store, telling
+from conforme.audits import budget, casting, dialogues, facts, queries, store, telling, validity
 from conforme.audits.analysis import StepAnalysis, ToolsMode, analyse_step
 from conforme.audits.case import Case, case_of, freeze
 from conforme.audits.desk import Limits
 from conforme.audits.dialogues import StoredDialogue
 from conforme.audits.errors import AnswerIncomplete, AuditFailed
 from conforme.audits.evidence import Policy
-from conforme.audits.lookup import Budget
+from conforme.audits.lookup import Budget, Remembered
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.prompting import prompt_version
 from conforme.audits.queries import AuditInWork, Standing
 from conforme.audits.roles import Roles
-from conforme.audits.timeline import Call, build
+from conforme.audits.timeline import Call, Timeline, build
 from conforme.foundation import events
 from conforme.foundation.database import Connection, Writer, WriteSession, now
 from conforme.foundation.durable import Priority
@@ -112,6 +112,7 @@ async def link(resources: Resources, audit_id: int, fetched: Mapping[str, Any]) 
         )
         pinned = await revision(session, audit.config_revision_id)
     _require_recordings(recordings)
+    validity.require_in_force(pinned.rules, [each.start_time for each in recordings])
     budget.require_affordable(resources, pinned.rules, recordings, tools=audit.use_rlm)
     return {"needs_transcription": bool(missing)}
 
@@ -134,11 +135,12 @@ async def prepare(resources: Resources, audit_id: int, *, ask_who_speaks: bool =
         audit = await open_audit(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         if audit.transcript_snapshot_id is None:
-            recordings = await _to_freeze(session, audit)
-            voices = await casting.known(session, recordings, resources.settings.audit_role_confidence)
-            if voices.unsure and ask_who_speaks:
-                return {"positions": [], "unsure": voices.unsure}
-            await _freeze(session, audit, recordings, voices)
+            recordings = await _recordings(session, audit)
+            voices = await casting.known(session, recordings)
+            words = _words(recordings, voices)
+            if ask_who_speaks and (unsure := voices.unsure(resources.settings.audit_role_confidence)):
+                return {"positions": [], "unsure": unsure}
+            await _freeze(session, audit, words, recordings)
         done = await queries.analysed_positions(session, audit_id)
         total = len(pinned.rules.steps)
         await events.record_all(session, _prepared(audit, pinned, len(done), total, resources.model.name))
@@ -146,16 +148,36 @@ async def prepare(resources: Resources, audit_id: int, *, ask_who_speaks: bool =
     return {"positions": sorted(positions), "unsure": []}
 
 
-async def _to_freeze(session: WriteSession, audit: AuditRow) -> list[TranscribedRecording]:
+async def heard(session: WriteSession, audit: AuditRow) -> tuple[Timeline, list[TranscribedRecording]]:
+    """The words of the fiche's calls as they are known now, with who speaks, and the calls.
+
+    Raises:
+        AuditFailed: there are none.
+    """
+    recordings = await _recordings(session, audit)
+    return _words(recordings, await casting.known(session, recordings)), recordings
+
+
+async def _recordings(session: WriteSession, audit: AuditRow) -> list[TranscribedRecording]:
     assert audit.fiche_cache_id is not None  # noqa: S101 -- linked by the stage before
     return await transcribed(session, ACTOR, audit.fiche_cache_id)
 
 
 async def _freeze(
-    session: WriteSession, audit: AuditRow, recordings: list[TranscribedRecording], voices: casting.Voices
+    session: WriteSession, audit: AuditRow, words: Timeline, recordings: list[TranscribedRecording]
 ) -> None:
-    heard = [recording for recording in recordings if recording.has_transcription]
-    words = build(_call(recording, voices.roles[recording.recording_id]) for recording in heard)
+    audit.transcript_snapshot_id = await freeze(session, audit.fiche_id, words)
+    audit.recordings_count = len(recordings)
+    audit.timeline_chunks = words.chunk_count
+    audit.result_data = audit.result_data | {"coverage": _coverage(recordings)}
+    await session.flush()
+
+
+def _words(recordings: list[TranscribedRecording], voices: casting.Voices) -> Timeline:
+    transcribed_ones = [recording for recording in recordings if recording.has_transcription]
+    words = build(
+        _call(recording, voices.roles.get(recording.recording_id, {})) for recording in transcribed_ones
+    )
     if not words.recordings:
         raise AuditFailed(
             "No recording could be transcribed", phase="missing_transcription", code="NOT_TRANSCRIBED"
@@ -164,11 +186,7 @@ async def _freeze(
         raise AuditFailed(
             "Nothing is said in the recordings", phase="missing_transcription", code="EMPTY_TIMELINE"
         )
-    audit.transcript_snapshot_id = await freeze(session, audit.fiche_id, words)
-    audit.recordings_count = len(recordings)
-    audit.timeline_chunks = words.chunk_count
-    audit.result_data = audit.result_data | {"coverage": _coverage(recordings)}
-    await session.flush()
+    return words
 
 
 def _coverage(recordings: list[TranscribedRecording]) -> dict[str, Any]:
@@ -265,6 +283,16 @@ def budget_of(settings: Settings) -> Budget:
     )
 
 
+def tools_again(settings: Settings, audit: AuditRow) -> ToolsMode | None:
+    """The audit's own mode, for a question that is asked once more; what it asks on the way is told to nobody."""
+    return ToolsMode(budget_of(settings), Remembered()) if audit.use_rlm else None
+
+
+async def asked_on_the_way(tools: ToolsMode | None) -> list[Spent]:
+    """What a question asked once more has cost besides its answer."""
+    return [] if tools is None else [asked.spent for asked in await tools.memory.recalled()]
+
+
 def _tools(resources: Resources, audit: AuditInWork, position: int) -> ToolsMode | None:
     if not audit.use_rlm:
         return None
@@ -298,12 +326,16 @@ async def _keep(resources: Resources, audit: AuditInWork, total: int, analysis: 
             return
         if standing.analysed is not None:
             await store.clear(connection, audit.id, position)
+        basis = facts.Basis(audit.config_revision_id, audit.transcript_snapshot_id)
         done, failed = standing.others_done + 1, standing.others_failed
         progress = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         told = events.rows_of([telling.step_completed(audit, analysis), progress])
+        said = facts.run_rows(audit.id, analysis, basis)
         if audit.use_rlm:
             await dialogues.forget(connection, audit.id, position)
-        await write_rows(connection, bill, *store.rows_of(audit.id, analysis), told)
+        await write_rows(connection, bill, *store.rows_of(audit.id, analysis), said, told)
+        if standing.analysed is not None:
+            await facts.hold_again(connection, audit.id, analysis.step)
 
 
 async def _to_settle(session: Writer, audit_id: int, position: int) -> Standing | None:
@@ -327,7 +359,8 @@ async def give_up(resources: Resources, audit_id: int, position: int, reason: st
         audit = await queries.row(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         step = next(step for step in pinned.rules.steps if step.position == position)
-        await store.keep_outage(session, audit_id, step, reason)
+        if standing.analysed is None or not await facts.of_step(session, audit_id, position):
+            await store.keep_outage(session, audit_id, step, reason)
         if audit.use_rlm:  # an attempt asked for by `resume` begins anew
             await dialogues.forget(session, audit_id, position)
         done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)

@@ -88,7 +88,10 @@ def steps_of(verdicts: Verdicts) -> list[dict[str, Any]]:
         place = (point.step_position, point.control_point_index)
         shown = _point(point, citations.get(place, []), dropped.get(place, []))
         points.setdefault(point.step_position, []).append(shown)
-    return [_step(step, points.get(step.step_position, [])) for step in verdicts.steps]
+    return [
+        {**_step(step, points.get(step.step_position, [])), **verdicts.trails.get(step.step_position, {})}
+        for step in verdicts.steps
+    ]
 
 
 Q = TypeVar("Q", CitationRow, DroppedCitationRow)

@@ -1,4 +1,4 @@
-"""Who speaks in a recording, with its history, and what tools mode asked before it answered."""
+"""Who speaks in a recording, what tools mode asked before it answered, and verdicts about the order of a call."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,11 +13,21 @@ depends_on = None
 def upgrade() -> None:
     _speakers()
     _dialogues()
+    _kinds("'run', 'confirmation', 'chronology', 'rerun', 'review'")
 
 
 def downgrade() -> None:
+    op.execute("delete from audit_verdicts where kind = 'chronology'")
+    _kinds("'run', 'confirmation', 'rerun', 'review'")
     op.drop_table("audit_step_dialogues")
     op.drop_table("recording_speakers")
+
+
+def _kinds(allowed: str) -> None:
+    op.drop_constraint("ck_audit_verdicts_kind", "audit_verdicts")
+    op.execute(
+        f"alter table audit_verdicts add constraint ck_audit_verdicts_kind check (kind in ({allowed}))"
+    )
 
 
 def _speakers() -> None:
