@@ -1,11 +1,14 @@
 """An audit in tools mode, and who speaks, from the request to the stored verdict."""
 
+import json
 from collections.abc import AsyncGenerator
 
 import pytest
 from pipeline_audits import Product, asked, product, rows, told
 
+from conforme import compare_modes
 from conforme.foundation.database import Database
+from conforme.foundation.errors import Invalid
 from conforme.sandbox.speech import Hearing
 from conforme.sandbox.world import Sandbox, SandboxOptions
 
@@ -58,7 +61,9 @@ async def test_who_speaks_is_resolved_once_corrected_by_a_person_and_judged_by(
     fiche_id = run.fiche_ids[0]
     first = await run.client.ask(fiche_id, run.config_id)
     assert (await run.client.ended([first]))[0]["status"] == "completed"
-    [call_id] = (await rows(database, "select call_id from recordings order by id limit 1"))[0]
+    [call_id] = (
+        await rows(database, "select call_id from recordings order by duration_seconds desc limit 1")
+    )[0]
     path = f"/api/recordings/{fiche_id}/{call_id}/speakers"
     shown = (await run.client.http.get(path)).json()["data"]
     assert {each["role"] for each in shown["speakers"]} >= {"advisor", "client"}
@@ -83,5 +88,35 @@ async def test_who_speaks_is_resolved_once_corrected_by_a_person_and_judged_by(
     assert "speaker_9" in refused.json()["error"]
     second = await run.client.ask(fiche_id, run.config_id)
     [before, after] = await run.client.ended([first, second])
-    assert float(after["scorePercentage"]) < float(before["scorePercentage"])
     assert after["transcriptSha256"] != before["transcriptSha256"]
+
+
+async def test_both_modes_are_compared_on_the_same_fiche_and_paid_for(
+    run: Product, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit = await run.client.ask(run.fiche_ids[0], run.config_id)
+    await run.client.ended([audit])
+    before = len(await rows(database, "select 1 from audits"))
+    settings = run.resources.settings
+    capsys.readouterr()
+    await compare_modes.run(compare_modes.Options((), random_count=1, as_json=True), settings, database)
+    [shown] = json.loads(capsys.readouterr().out)["fiches"]
+    assert shown["fiche_id"] == run.fiche_ids[0]
+    assert shown["tools"]["requests"] > shown["prompt"]["requests"] > 0
+    assert shown["prompt"]["citations"] > 0
+    assert 0 < shown["same_statuts"] <= 1
+    assert 0 < shown["shared_citations"] <= shown["prompt"]["citations"]
+    assert shown["prompt_token_ratio"] > 0
+    paid = await rows(
+        database, "select count(*), sum(prompt_tokens) from llm_calls where purpose = 'compare-modes'"
+    )
+    requests = shown["tools"]["requests"] + shown["prompt"]["requests"]
+    assert paid[0][0] == requests
+    assert paid[0][1] == shown["tools"]["prompt_tokens"] + shown["prompt"]["prompt_tokens"]
+    assert len(await rows(database, "select 1 from audits")) == before
+    await compare_modes.run(compare_modes.Options((run.fiche_ids[0],)), settings, database)
+    table = capsys.readouterr().out
+    assert "prompt tokens" in table
+    assert "same statuses" in table
+    with pytest.raises(Invalid, match="999"):
+        await compare_modes.run(compare_modes.Options(("999",)), settings, database)

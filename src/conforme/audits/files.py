@@ -43,6 +43,8 @@ class Auditor:
     """`None` when nothing is paid."""
     tools: Budget | None = None
     """Tools mode and how much it may use; `None` puts the whole transcript into each question."""
+    tell_spent: Callable[[Spent], None] = lambda _spent: None
+    """Hears of each request and what it took."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ class _Questions:
     def _spend(self, spent: Spent | None) -> None:
         if spent is None:
             return
+        self._auditor.tell_spent(spent)
         self.spending.requests += spent.attempts
         self.spending.usage = self.spending.usage + spent.usage
         if self._auditor.prices is not None:
