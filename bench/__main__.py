@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-SECTIONS = ("evidence", "statements", "authorisation", "pipeline", "throughput", "idle")
+SECTIONS = ("evidence", "modes", "statements", "authorisation", "pipeline", "throughput", "idle")
 """Each is a module of this package with a `main()` that prints its figures."""
 
 

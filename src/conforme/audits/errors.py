@@ -1,6 +1,6 @@
 """Why an audit stops, or an answer cannot be used."""
 
-from conforme.foundation.errors import Conflict, ConformeError, External
+from conforme.foundation.errors import Conflict, ConformeError, External, Unavailable
 from conforme.foundation.llm import ModelError
 
 
@@ -63,13 +63,13 @@ class WordsNotFrozen(Conflict):
     code = "NO_TRANSCRIPT"
 
 
-class PointNotInForce(ConformeError):
+class PointNotInForce(Conflict):
     """The rule does not apply to a call of that day"""
 
     code = "NOT_IN_FORCE"
 
 
-class RerunLost(ConformeError):
+class RerunLost(Unavailable):
     """The rerun did not end in time"""
 
     code = "RERUN_TIMEOUT"

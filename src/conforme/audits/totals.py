@@ -32,20 +32,25 @@ def _outcome(
     return history.outcome_of(step, statuts, said, analysed=analysed)
 
 
-async def restate(session: WriteSession, audit: AuditRow) -> AuditScore:
+async def restate(session: WriteSession, audit: AuditRow) -> None:
     """Brings everything that sums an audit up to what holds now, and tells of it; its status stays.
 
-    The caller holds the audit and has written the rows of the steps.
+    The caller holds the audit and has written the rows of the steps. An audit that failed has no verdict: its steps
+    are counted, and its score is made when it is resumed.
     """
+    steps = await queries.steps_of(session, audit.id)
+    spent = await ledger.summary(session, audit.id)
+    if audit.status != "completed":
+        _count(audit, steps, spent)
+        await session.flush()
+        return
     pinned = await revision(session, audit.config_revision_id)
     await timing.apply(session, audit, pinned.rules)
     score = await score_of(session, audit.id, pinned.rules)
-    steps = await queries.steps_of(session, audit.id)
-    set_columns(audit, steps, score, await ledger.summary(session, audit.id))
+    set_columns(audit, steps, score, spent)
     audit.result_data = _restated(audit, steps, score)
     await session.flush()
     await events.record_all(session, [telling.compliance(audit, score)])
-    return score
 
 
 def set_columns(audit: AuditRow, steps: list[StepResultRow], score: AuditScore, spent: LedgerSummary) -> None:
@@ -54,6 +59,10 @@ def set_columns(audit: AuditRow, steps: list[StepResultRow], score: AuditScore, 
     audit.niveau = score.niveau.value
     audit.is_compliant = score.is_compliant
     audit.critical_passed, audit.critical_total = score.critical_passed, score.critical_total
+    _count(audit, steps, spent)
+
+
+def _count(audit: AuditRow, steps: list[StepResultRow], spent: LedgerSummary) -> None:
     audit.successful_steps = sum(step.traite for step in steps)
     audit.failed_steps = sum(not step.traite for step in steps)
     audit.total_tokens = spent.prompt_tokens + spent.output_tokens
@@ -88,7 +97,7 @@ def statistics(audit: AuditRow, steps: list[StepResultRow]) -> dict[str, Any]:
 
 
 def _restated(audit: AuditRow, steps: list[StepResultRow], score: AuditScore) -> dict[str, Any]:
-    """The stored snapshot with its sums brought up to date; an audit that did not complete has none."""
+    """The stored snapshot with its sums brought up to date."""
     stored = audit.result_data
     if "audit" not in stored:
         return stored
