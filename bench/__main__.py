@@ -5,6 +5,7 @@ from importlib import import_module
 
 SECTIONS = (
     "evidence",
+    "modes",
     "statements",
     "authorisation",
     "lists",

@@ -33,6 +33,7 @@ from conforme.audits.list_routes import router as audit_lists
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.review_routes import router as reviews
 from conforme.audits.routes import router as audits
+from conforme.audits.speaker_routes import router as speakers
 from conforme.audits.status import audit_status, audits_of_fiches
 from conforme.fiches.job_queries import visible_job_ids
 from conforme.fiches.job_routes import router as fiche_jobs
@@ -74,6 +75,7 @@ ROUTERS = (
     fiche_lists,
     fiches,
     recordings,
+    speakers,
     transcriptions,
     audit_configs,
     config_revisions,

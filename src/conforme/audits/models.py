@@ -283,7 +283,7 @@ class VerdictRow(Identified, Base):
 
     __tablename__ = "audit_verdicts"
     __table_args__ = (
-        CheckConstraint("kind in ('run', 'confirmation', 'rerun', 'review')", name="kind"),
+        CheckConstraint("kind in ('run', 'confirmation', 'chronology', 'rerun', 'review')", name="kind"),
         Index(None, "audit_id", "step_position", "id"),
     )
 

@@ -38,6 +38,7 @@ from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible_fiche_cache
 from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession
 from conforme.foundation.web import INT64_MAX
+from conforme.recordings.models import Recording
 
 Session = ReadSession | WriteSession
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -52,6 +53,7 @@ _TO_ANALYSE = select(
     AuditRow.config_revision_id,
     AuditRow.transcript_snapshot_id,
     AuditRow.model,
+    AuditRow.use_rlm,
     exists().where(StepResultRow.audit_id == AuditRow.id, _IS_STEP, StepResultRow.traite),
 ).where(AuditRow.id == bindparam("audit_id"))
 _STANDING = select(
@@ -115,6 +117,7 @@ class AuditInWork:
     config_revision_id: int
     transcript_snapshot_id: int | None
     model: str | None
+    use_rlm: bool
     analysed: bool
     """Whether the step is analysed already."""
 
@@ -378,3 +381,13 @@ async def latest_of_fiches(session: Session, actor: Actor, fiche_ids: Sequence[s
         .order_by(AuditRow.fiche_id, AuditRow.id.desc())
     )
     return [LatestRow(*row) for row in await session.execute(shown)]
+
+
+async def call_times(session: Session, fiche_id: str) -> list[datetime | None]:
+    """When the calls of a fiche that are known already took place; the caller has checked that it is in scope."""
+    query = (
+        select(Recording.start_time)
+        .join(FicheCache, FicheCache.id == Recording.fiche_cache_id)
+        .where(FicheCache.fiche_id == fiche_id)
+    )
+    return list(await session.scalars(query))
