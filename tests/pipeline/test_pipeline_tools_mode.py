@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
-from pipeline_audits import Product, asked, product, rows, told
+from pipeline_audits import Asked, Product, asked, product, rows, told
 
 from conforme import compare_modes
+from conforme.audit_configs.shipped import SHORT, shipped
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid
 from conforme.sandbox.speech import Hearing
@@ -89,6 +91,35 @@ async def test_who_speaks_is_resolved_once_corrected_by_a_person_and_judged_by(
     second = await run.client.ask(fiche_id, run.config_id)
     [before, after] = await run.client.ended([first, second])
     assert after["transcriptSha256"] != before["transcriptSha256"]
+    for audit, client in ((first, _label(shown, "client")), (second, _label(corrected, "client"))):
+        quoted = await _quoted_of(database, audit, call_id, "advisor")
+        assert client not in quoted  # nothing that the client says counts where the advisor has to say it
+    assert _label(corrected, "client") in await _quoted_of(database, first, call_id, "advisor")
+
+
+def _label(told: dict[str, Any], role: str) -> str:
+    return next(each["speaker"] for each in told["speakers"] if each["role"] == role)
+
+
+async def _quoted_of(database: Database, audit: Asked, call_id: str, speaker: str) -> set[str]:
+    """Labels quoted from a recording by an audit for the points that this party must speak to."""
+    wanted = [
+        (step.position, number)
+        for step in shipped(SHORT).steps
+        for number, point in enumerate(step.control_points, 1)
+        if point.speaker == speaker
+    ]
+    query = (
+        "select c.step_position, c.control_point_index, c.speaker, c.recording_index"
+        " from audit_step_result_citations c where c.audit_id = :audit"
+    )
+    [[place]] = await rows(
+        database,
+        "select count(*) from recordings r, recordings l where l.call_id = :call and r.start_time < l.start_time",
+        call=call_id,
+    )
+    found = await rows(database, query, audit=int(audit.db_id))
+    return {row[2] for row in found if (row[0], row[1]) in wanted and row[3] == place}
 
 
 async def test_both_modes_are_compared_on_the_same_fiche_and_paid_for(
