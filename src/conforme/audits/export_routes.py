@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
@@ -26,7 +26,12 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-@router.get("/export.csv", response_class=StreamingResponse)
+def _given(kind: str) -> dict[int | str, dict[str, Any]]:
+    """For the API's document: what is answered, while errors stay JSON."""
+    return {200: {"content": {kind: {}}}}
+
+
+@router.get("/export.csv", response_class=StreamingResponse, responses=_given("text/csv"))
 async def export_csv(
     request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
 ) -> StreamingResponse:
@@ -35,7 +40,7 @@ async def export_csv(
     return _sent(file, "text/csv; charset=utf-8", "csv")
 
 
-@router.get("/export.xlsx", response_class=StreamingResponse)
+@router.get("/export.xlsx", response_class=StreamingResponse, responses=_given(XLSX))
 async def export_xlsx(
     request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
 ) -> StreamingResponse:
@@ -65,14 +70,14 @@ def _sent(file: IO[bytes], kind: str, ending: str) -> StreamingResponse:
     return StreamingResponse(exports.chunks(file), media_type=kind, headers=headers)
 
 
-@router.get("/{audit_id}/dossier.html", response_class=HTMLResponse)
+@router.get("/{audit_id}/dossier.html", response_class=Response, responses=_given("text/html"))
 async def dossier_html(resources: ResourcesDep, actor: Reader, audit_id: str) -> HTMLResponse:
     """One audit as a page of its own: verdicts, quotes with their times, and what they rest on."""
     dossier = await _dossier(resources, actor, audit_id)
     return HTMLResponse(page_of(dossier), headers=PRIVATE)
 
 
-@router.get("/{audit_id}/dossier.pdf", response_class=Response)
+@router.get("/{audit_id}/dossier.pdf", response_class=Response, responses=_given("application/pdf"))
 async def dossier_pdf(resources: ResourcesDep, actor: Reader, audit_id: str) -> Response:
     """The same as PDF."""
     from conforme.audits.dossier_pdf import pdf_of

@@ -183,7 +183,7 @@ def _channels(transcripts: Sequence[Any]) -> list[Word]:
 
 
 def _read_list(entries: list[Any], path: str) -> HeardCall:
-    if any(isinstance(each, Mapping) and each.get("type") in _ENTRY_TYPES for each in entries[:1]):
+    if any(isinstance(each, Mapping) and str(each.get("type")) in _ENTRY_TYPES for each in entries[:1]):
         return HeardCall(gathered(_entry_words(entries)))
     words, openings = listed(_turns(entries, path))
     return HeardCall(words, openings=openings)
