@@ -66,7 +66,7 @@ async def audit(session: WriteSession, pinned: Revision, number: int, **columns:
 
 
 async def step(session: WriteSession, audit_id: int, position: int) -> None:
-    """One analysed step with a control point and a quote."""
+    """One analysed step with a control point, about which there is a doubt, and a quote."""
     place = {"audit_id": audit_id, "step_position": position}
     await session.execute(
         insert(StepResultRow).values(
@@ -92,6 +92,8 @@ async def step(session: WriteSession, audit_id: int, position: int) -> None:
             commentaire="Dit au début.",
             minutages=["00:03"],
             erreur_transcription_notee=False,
+            doubts=[{"reason": "low_recognition", "certainty": 0.6}],
+            certainty=0.6,
         )
     )
     await session.execute(

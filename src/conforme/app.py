@@ -27,6 +27,7 @@ from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.batch_queries import visible_batch_ids
 from conforme.audits.batch_routes import router as audit_batches
 from conforme.audits.queries import visible_audit_ids
+from conforme.audits.review_routes import router as reviews
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status, audits_of_fiches
 from conforme.fiches.job_queries import visible_job_ids
@@ -73,6 +74,7 @@ ROUTERS = (
     audit_configs,
     config_revisions,
     audit_batches,  # before the audits, whose ids would be any path
+    reviews,  # before `/api/audits/{audit_id}`, which would take its names for ids
     audits,
     realtime,
     pusher,

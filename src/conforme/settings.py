@@ -245,6 +245,11 @@ class Settings(BaseSettings):
     audit_deadline_seconds: float = Field(default=1800.0, gt=0)
     audit_same_request_seconds: float = Field(default=5.0, ge=0)
     """The same request within this time starts one audit."""
+    audit_confirm_critical: bool = False
+    """Critical steps are analysed twice; where the two differ, a person is asked to look."""
+    audit_rerun_concurrency: int = Field(default=5, ge=1)
+    """Reruns at once, all replicas together; those of one audit follow one another."""
+    audit_rerun_deadline_seconds: float = Field(default=600.0, gt=0)
 
     @field_validator(
         "fiche_api_base_url", "fiche_api_url", "llm_base_url", "openai_base_url", "elevenlabs_base_url"

@@ -96,6 +96,8 @@ CONFIGS_READ = House(("audit-configs.read",))
 CONFIGS_WRITE = House(("audit-configs.read", "audit-configs.write"))
 RUN = {"fiche_id": "{fiche_id}", "audit_config_id": "{config_id}"}
 
+POINT = "/api/audits/{audit_id}/steps/{step_position}/control-points/{control_point_index}"
+
 ROUTES: Mapping[str, Rule] = {
     "GET /health": Public(),
     "GET /health/ready": Public(),
@@ -179,7 +181,16 @@ ROUTES: Mapping[str, Rule] = {
     "POST /api/audits/batch/{batch_id}/cancel": Ruled(("audits.run",)),
     "POST /api/audits/batch/{batch_id}/resume": Ruled(("audits.run",)),
     "GET /api/audits": ListOfFiches(("audits.read",)),
-    "GET /api/audits/control-points/statuses": House(("audits.read",)),
+    "GET /api/audits/control-points/statuses": House(()),
+    "GET /api/audits/review-queue": ListOfFiches(("audits.read",)),
+    f"GET {POINT}": OfFiche(("audits.read",)),
+    f"PATCH {POINT}/review": OfFiche(("audits.write",), body={"statut": "PARTIEL"}),
+    "PATCH /api/audits/{audit_id}/steps/{step_position}/review": OfFiche(
+        ("audits.write",), body={"conforme": "PARTIEL"}
+    ),
+    "POST /api/audits/{audit_id}/steps/{step_position}/rerun": OfFiche(("audits.rerun",), own=409),
+    f"POST {POINT}/rerun": OfFiche(("audits.rerun",), own=409),
+    "GET /api/audits/{audit_id}/reruns/{event_id}": OfFiche(("audits.read",), own=404),
     "GET /api/audits/by-fiche/{fiche_id}": ListOfFiches(("audits.read",)),
     "GET /api/audits/{audit_id}": OfFiche(("audits.read",)),
     "POST /api/realtime/pusher/auth": OfFiche(

@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from math import exp
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,8 @@ from conforme.transcriptions.words import (
 
 times = st.one_of(st.none(), st.integers(0, 20_000_000).map(lambda ms: ms / 1000))
 speakers = st.one_of(st.none(), st.sampled_from(["speaker_0", "speaker_1", "Mme Odile M."]))
-raw_words = st.builds(Word, st.text(max_size=12), times, times, speakers)
+confidences = st.one_of(st.none(), st.integers(0, 100).map(lambda hundredths: hundredths / 100))
+raw_words = st.builds(Word, st.text(max_size=12), times, times, speakers, confidences)
 transcripts = st.lists(raw_words, max_size=60).map(clean)
 
 
@@ -29,7 +31,11 @@ def test_packed_words_come_back_as_they_were(words: tuple[Word, ...]) -> None:
     assert unpack(json.loads(json.dumps(pack(words)))) == words
 
 
-@given(st.lists(st.builds(Word, st.text(), st.floats(), st.floats(), st.none() | st.text()), max_size=20))
+@given(
+    st.lists(
+        st.builds(Word, st.text(), st.floats(), st.floats(), st.none() | st.text(), st.floats()), max_size=20
+    )
+)
 def test_any_input_packs_to_something_the_database_can_store(words: list[Word]) -> None:
     stored = json.dumps(pack(words), ensure_ascii=False)
     assert "\\u0000" not in stored
@@ -105,9 +111,21 @@ def test_spacing_and_malformed_entries_are_dropped() -> None:
         {"text": "(rires)", "start": "0.5", "end": -1, "type": "audio_event"},
     ]
     assert from_entries(entries) == (
-        Word("Bonjour", 0.1, 0.4, "speaker_0"),
+        Word("Bonjour", 0.1, 0.4, "speaker_0", exp(-0.1)),
         Word("(rires)", None, None, None),
     )
+
+
+@pytest.mark.parametrize("logprob", [None, True, "-0.1", 0.5, float("nan"), {}])
+def test_a_confidence_that_cannot_be_is_unknown(logprob: object) -> None:
+    [heard] = from_entries([{"text": "oui", "type": "word", "logprob": logprob}])
+    assert heard.confidence is None
+
+
+@pytest.mark.parametrize("logprob", [-(10**400), float("-inf"), -1e300])
+def test_a_word_that_is_certainly_wrong_has_no_confidence_left(logprob: float) -> None:
+    [heard] = from_entries([{"text": "oui", "type": "word", "logprob": logprob}])
+    assert heard.confidence == pytest.approx(0)
 
 
 @pytest.mark.parametrize("entries", [None, {}, "mots", 3])

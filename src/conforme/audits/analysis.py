@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from conforme.audit_configs.rules import StepRule
 from conforme.audits.case import Case
 from conforme.audits.evidence import Policy, gate
-from conforme.audits.prompting import points_in_force, question
+from conforme.audits.prompting import Again, points_in_force, question
 from conforme.audits.scoring import PointMark, StepScore, score_step
+from conforme.audits.unsure import doubted
 from conforme.audits.verdicts import PointFinding, Statut, StepFinding
 from conforme.foundation.llm import LanguageModel, Spent, Usage
 
@@ -36,7 +37,7 @@ class StepAnalysis:
         return sum(len(point.citations) for point in self.points)
 
 
-async def analyse_step(
+async def analyse_step(  # noqa: PLR0913 -- what is asked, of whom, and how it is judged
     model: LanguageModel,
     case: Case,
     step: StepRule,
@@ -44,8 +45,9 @@ async def analyse_step(
     cache_key: str,
     policy: Policy,
     model_name: str | None = None,
+    again: Again | None = None,
 ) -> StepAnalysis:
-    """Asks the model about one step and keeps what the words support.
+    """Asks the model about one step and keeps what the words support; `again` asks once more, maybe about one point.
 
     An incomplete answer is the caller's to judge (`finding.missing`): the money is spent either way.
 
@@ -53,11 +55,16 @@ async def analyse_step(
         ModelUnavailable, ModelRefused, ModelOutputInvalid, Misconfigured: no answer could be had.
     """
     points = points_in_force(step, case.day, case.rules.call_origin)
-    request = question(case.rules, step, points, case.transcript, cache_key=cache_key, model=model_name)
-    reply = await model.ask(request)
-    finding = gate(reply.output, points, case.index, policy)
-    held = all_points(step, finding)
+    asked = points if again is None else again.asked(points)
+    request = question(case.rules, step, asked, case.transcript, cache_key=cache_key, model=model_name)
+    reply = await model.ask(request if again is None else again.added_to(request))
+    finding = gate(reply.output, asked, case.index, policy)
+    held = tuple(doubted(point, case.index) for point in all_points(step, finding) if _wanted(point, again))
     return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent)
+
+
+def _wanted(point: PointFinding, again: Again | None) -> bool:
+    return again is None or again.point in {None, point.numero}
 
 
 def all_points(step: StepRule, finding: StepFinding) -> tuple[PointFinding, ...]:

@@ -2,24 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import structlog
 from sqlalchemy import select
 
 from conforme.audit_configs.revisions import Revision, revision
-from conforme.audit_configs.rules import Rules, StepRule
-from conforme.audits import queries, settling, telling
+from conforme.audits import queries, settling, telling, totals
 from conforme.audits.batch_models import CANCELLED, FAILED, SUCCEEDED
 from conforme.audits.errors import AuditFailed
 from conforme.audits.models import OPEN, AuditRow, StepResultRow
-from conforme.audits.scoring import AuditScore, PointMark, StepOutcome, score_audit
+from conforme.audits.scoring import AuditScore
 from conforme.audits.stages import require_open
-from conforme.audits.verdicts import Niveau, Statut
+from conforme.audits.totals import score_of
 from conforme.fiches.models import FicheCache
 from conforme.foundation import events, ledger
-from conforme.foundation.database import ReadSession, WriteSession, now
+from conforme.foundation.database import WriteSession, now
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import iso
 
@@ -30,7 +28,6 @@ REAP_BATCH = 200
 STOPPED = "CANCELLED"
 """Code of an audit that somebody stopped."""
 WORKING = frozenset({"queued", "running"})
-CITATION_COUNTS = ("located", "relocated", "aligned", "dropped")
 
 
 async def finish(resources: Resources, audit_id: int) -> dict[str, Any]:
@@ -49,21 +46,6 @@ async def finish(resources: Resources, audit_id: int) -> dict[str, Any]:
     return {"status": "completed", "niveau": score.niveau.value}
 
 
-async def score_of(session: ReadSession | WriteSession, audit_id: int, rules: Rules) -> AuditScore:
-    """The score as the stored statuses make it, here and wherever it is recomputed."""
-    statuts = await queries.statuts_by_step(session, audit_id)
-    outcomes = [_outcome(step, statuts.get(step.position)) for step in rules.steps]
-    return score_audit(outcomes, Niveau(rules.compliant_from))
-
-
-def _outcome(step: StepRule, statuts: list[tuple[int, str]] | None) -> StepOutcome:
-    if statuts is None:
-        return StepOutcome(step.position, step.weight, step.is_critical, None)
-    rules = [(step.control_points[number - 1], Statut(statut)) for number, statut in statuts]
-    marks = tuple(PointMark(statut, rule.weight, rule.critical) for rule, statut in rules)
-    return StepOutcome(step.position, step.weight, step.is_critical, marks)
-
-
 def _what_is_missing(steps: list[StepResultRow], score: AuditScore) -> str:
     reasons = {step.error for step in steps if step.error}
     missing = ", ".join(str(position) for position in score.not_analysed)
@@ -74,19 +56,13 @@ def _what_is_missing(steps: list[StepResultRow], score: AuditScore) -> str:
 async def _complete(
     session: WriteSession, audit: AuditRow, pinned: Revision, steps: list[StepResultRow], score: AuditScore
 ) -> None:
-    spent = await ledger.summary(session, audit.id)
     fiche = await session.scalar(select(FicheCache).where(FicheCache.id == audit.fiche_cache_id))
+    spent = await ledger.summary(session, audit.id)
     ended = now()
     audit.status = "completed"
-    audit.overall_score = audit.score_percentage = score.percentage
-    audit.earned_weight, audit.total_weight = Decimal(score.earned), Decimal(score.total)
-    audit.niveau = score.niveau.value
-    audit.is_compliant = score.is_compliant
-    audit.critical_passed, audit.critical_total = score.critical_passed, score.critical_total
     audit.completed_at = ended
     audit.duration_ms = int((ended - (audit.started_at or ended)).total_seconds() * 1000)
-    audit.total_tokens = spent.prompt_tokens + spent.output_tokens
-    audit.successful_steps, audit.failed_steps = len(steps), 0
+    totals.set_columns(audit, steps, score, spent)
     audit.result_data = _result(audit, pinned, steps, score, fiche)
     await session.flush()
     await events.record_all(session, telling.completed(audit, score))
@@ -98,19 +74,12 @@ def _result(
 ) -> dict[str, Any]:
     """The snapshot of spec/audits §3.5, its steps left to their rows."""
     approach = telling.APPROACH
-    compliance = {
-        "score": float(score.percentage),
-        "niveau": score.niveau.value,
-        "points_critiques": f"{score.critical_passed}/{score.critical_total}",
-        "poids_obtenu": score.earned,
-        "poids_total": score.total,
-    }
+    compliance = totals.compliance(score)
     names = [fiche.prospect_prenom, fiche.prospect_nom] if fiche else []
-    coverage = audit.result_data.get("coverage", {"complete": True, "not_transcribed": []})
     return {
         "audit_db_id": str(audit.id),
         "audit_tracking_id": audit.tracking_id,
-        "coverage": coverage,
+        "coverage": totals.coverage(audit),
         "audit": {
             "config": {
                 "id": str(pinned.config_id),
@@ -126,27 +95,13 @@ def _result(
             "compliance": compliance,
             "approach": approach,
         },
-        "statistics": _statistics(audit, steps, coverage),
+        "statistics": totals.statistics(audit, steps),
         "metadata": {
             "started_at": iso(audit.started_at),
             "completed_at": iso(audit.completed_at),
             "duration_ms": audit.duration_ms,
             "approach": approach,
         },
-    }
-
-
-def _statistics(audit: AuditRow, steps: list[StepResultRow], coverage: dict[str, Any]) -> dict[str, Any]:
-    evidence = [step.raw_result.get("evidence", {}) for step in steps]
-    return {
-        "recordings_count": audit.recordings_count,
-        "transcriptions_count": (audit.recordings_count or 0) - len(coverage["not_transcribed"]),
-        "timeline_chunks": audit.timeline_chunks,
-        "successful_steps": len(steps),
-        "failed_steps": 0,
-        "total_time_seconds": (audit.duration_ms or 0) / 1000,
-        "total_tokens": audit.total_tokens,
-        **{f"citations_{name}": sum(each.get(name, 0) for each in evidence) for name in CITATION_COUNTS},
     }
 
 

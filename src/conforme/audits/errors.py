@@ -1,6 +1,6 @@
 """Why an audit stops, or an answer cannot be used."""
 
-from conforme.foundation.errors import Conflict, ConformeError, External
+from conforme.foundation.errors import Conflict, ConformeError, External, Unavailable
 
 
 class AuditFailed(ConformeError):
@@ -50,3 +50,33 @@ class BatchOver(Conflict):
     """The batch has ended: nothing is left to do"""
 
     code = "BATCH_OVER"
+
+
+class AuditNotEnded(Conflict):
+    """The audit has not ended: nothing of it can be judged again yet"""
+
+    code = "AUDIT_RUNNING"
+
+
+class StepChanged(Conflict):
+    """The step is another one today: run a new audit instead"""
+
+    code = "STEP_CHANGED"
+
+
+class WordsNotFrozen(Conflict):
+    """The audit has no transcript to judge by"""
+
+    code = "NO_TRANSCRIPT"
+
+
+class PointNotInForce(Conflict):
+    """The rule does not apply to a call of that day"""
+
+    code = "NOT_IN_FORCE"
+
+
+class RerunLost(Unavailable):
+    """The rerun did not end in time"""
+
+    code = "RERUN_TIMEOUT"

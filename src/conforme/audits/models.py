@@ -153,6 +153,8 @@ class StepResultRow(Updated, Base):
     error: Mapped[str | None] = mapped_column(Text)
     raw_result: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     """`step_metadata`, `usage`, `evidence` statistics and the model's own score, kept as information."""
+    decided: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What a person concluded on the step as a whole: it counts in the place of the statuses."""
 
 
 class ControlPointRow(Updated, Base):
@@ -167,6 +169,12 @@ class ControlPointRow(Updated, Base):
         UniqueConstraint(
             "audit_id", "step_position", "control_point_index", name="uq_audit_control_points_place"
         ),
+        Index(
+            "ix_audit_control_points_unsure",
+            "certainty",
+            "id",
+            postgresql_where=text("certainty is not null"),
+        ),
     )
 
     audit_id: Mapped[int]
@@ -180,6 +188,10 @@ class ControlPointRow(Updated, Base):
     variation_phonetique_utilisee: Mapped[str | None] = mapped_column(Text)
     model_statut: Mapped[str] = mapped_column(Text)
     """What the model said before its quotes were looked for."""
+    doubts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    """What speaks against the status: `[{reason, certainty}]`, as `doubts.to_json` writes it."""
+    certainty: Mapped[float | None]
+    """That of the doubt which weighs most; None where there is none, or a person has looked."""
 
 
 class CitationRow(Identified, Base):
@@ -245,3 +257,86 @@ class DroppedCitationRow(Identified, Base):
     enregistrement: Mapped[int]
     tour: Mapped[int]
     """The place the model claimed, counted from 1 as it was shown."""
+
+
+VERDICT_KINDS = ("run", "confirmation", "rerun", "review")
+
+
+class VerdictRow(Identified, Base):
+    """What was once said of a step or of one of its points, by the model or by a person. Never changed, never deleted.
+
+    The rows above say what holds now: `history.held` makes them of these.
+    """
+
+    __tablename__ = "audit_verdicts"
+    __table_args__ = (
+        CheckConstraint("kind in ('run', 'confirmation', 'rerun', 'review')", name="kind"),
+        Index(None, "audit_id", "step_position", "id"),
+    )
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="RESTRICT"))
+    step_position: Mapped[int]
+    control_point_index: Mapped[int | None]
+    """None when it is about the step as a whole."""
+    kind: Mapped[str] = mapped_column(Text)
+    author: Mapped[str] = mapped_column(Text)
+    """Name of the actor: `system:audit`, `user:<id>`, `token:<fingerprint>`."""
+    user_id: Mapped[int | None]
+    model: Mapped[str | None] = mapped_column(Text)
+    prompt_version: Mapped[str | None] = mapped_column(Text)
+    config_revision_id: Mapped[int | None] = mapped_column(
+        ForeignKey("audit_config_revisions.id", ondelete="RESTRICT")
+    )
+    transcript_snapshot_id: Mapped[int | None] = mapped_column(
+        ForeignKey("transcript_snapshots.id", ondelete="RESTRICT")
+    )
+    """The rules and the words it was said of."""
+    reference: Mapped[str | None] = mapped_column(Text, unique=True)
+    """Name of the work that said it: a repetition appends nothing."""
+    event_id: Mapped[str | None] = mapped_column(Text)
+    custom_prompt: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    """Why a person overruled."""
+    replaces_reviews: Mapped[bool] = mapped_column(server_default=text("false"))
+    """A rerun that was allowed to take the place of what people had said."""
+    content: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """As `history` reads it: findings with their quotes, or what a person decided."""
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """What held before and after it, in the words of spec/audits §9.3."""
+
+
+class RerunRow(Updated, Base):
+    """A wish that the model look again, and how far it is."""
+
+    __tablename__ = "audit_reruns"
+    __table_args__ = (
+        CheckConstraint("status in ('queued', 'running', 'completed', 'failed')", name="status"),
+        Index(None, "audit_id", "id"),
+        Index(
+            "ix_audit_reruns_open",
+            "updated_at",
+            postgresql_where=text("status in ('queued', 'running')"),
+        ),
+    )
+
+    audit_id: Mapped[int] = mapped_column(ForeignKey("audits.id", ondelete="RESTRICT"))
+    step_position: Mapped[int]
+    control_point_index: Mapped[int | None]
+    event_id: Mapped[str] = mapped_column(Text, unique=True)
+    """Id of the durable job, too."""
+    custom_prompt: Mapped[str | None] = mapped_column(Text)
+    use_current: Mapped[bool]
+    """Judge by today's rules and words instead of those of the audit."""
+    replace_reviews: Mapped[bool]
+    config_revision_id: Mapped[int] = mapped_column(
+        ForeignKey("audit_config_revisions.id", ondelete="RESTRICT")
+    )
+    transcript_snapshot_id: Mapped[int | None] = mapped_column(
+        ForeignKey("transcript_snapshots.id", ondelete="RESTRICT")
+    )
+    requested_by: Mapped[str] = mapped_column(Text)
+    user_id: Mapped[int | None]
+    status: Mapped[str] = mapped_column(Text, server_default="queued")
+    error: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(Text)

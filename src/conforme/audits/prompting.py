@@ -5,6 +5,7 @@ prefix in the provider's cache.
 """
 
 import hashlib
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -12,12 +13,16 @@ from importlib.resources import files
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from conforme.audit_configs.rules import CallOrigin, ControlPoint, Rules, StepRule
+from conforme.audits.errors import PointNotInForce
+from conforme.audits.timeline import harmless
 from conforme.audits.verdicts import StepVerdict
 from conforme.foundation.llm import ModelRequest
 
 PROOFS = {"call": "appel", "crm": "CRM", "document": "document"}
 SPEAKERS = {"advisor": "conseiller", "client": "client"}
 STEP_FENCE = "<step>"
+MAX_CUSTOM_PROMPT = 4000
+MAX_PREVIOUS_COMMENT = 1200
 
 
 def _text(name: str) -> str:
@@ -37,7 +42,7 @@ def _fenced(value: object) -> object:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=DictLoader({"prompt": _text("prompt.md.j2")}),
+        loader=DictLoader({"prompt": _text("prompt.md.j2"), "again": _text("again.md.j2")}),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 -- the output is a prompt, not HTML
         finalize=_fenced,
@@ -54,6 +59,54 @@ def prompt_version() -> str:
     """Names the exact wording: the template files' digest, stored with every audit."""
     digest = hashlib.sha256((instructions() + _text("prompt.md.j2")).encode()).hexdigest()
     return f"step-1-{digest[:12]}"
+
+
+@cache
+def again_version() -> str:
+    """The same for a question that is asked once more."""
+    digest = hashlib.sha256((prompt_version() + _text("again.md.j2")).encode()).hexdigest()
+    return f"again-1-{digest[:12]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A question that is asked once more (spec/audits §9.1)."""
+
+    point: int | None = None
+    """The control point it is about alone."""
+    custom_prompt: str | None = None
+    """What the person who asks wants looked at: data, like everything in the prompt that comes from outside."""
+    previous_statut: str | None = None
+    previous_comment: str | None = None
+    """What was held of the point."""
+
+    def asked(self, points: list[tuple[int, ControlPoint]]) -> list[tuple[int, ControlPoint]]:
+        """Those of the points in force that are asked about.
+
+        Raises:
+            PointNotInForce: the one point is not among them.
+        """
+        chosen = [(number, point) for number, point in points if self.point in {None, number}]
+        if not chosen:
+            raise PointNotInForce
+        return chosen
+
+    def added_to(self, request: ModelRequest[StepVerdict]) -> ModelRequest[StepVerdict]:
+        """The question with what is added to it, behind the step."""
+        return replace(request, prompt=f"{request.prompt}\n\n{self.render()}")
+
+    def render(self) -> str:
+        comment = harmless(self.previous_comment or "")[:MAX_PREVIOUS_COMMENT]
+        return (
+            _environment()
+            .get_template("again")
+            .render(
+                point=self.point,
+                custom_prompt=harmless(self.custom_prompt or "")[:MAX_CUSTOM_PROMPT],
+                statut=self.previous_statut,
+                comment=comment,
+            )
+        )
 
 
 def points_in_force(

@@ -24,15 +24,18 @@ from sqlalchemy.orm import defer
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision
+from conforme.audits import trails
 from conforme.audits.models import (
     OPEN,
     AuditRow,
     CitationRow,
     ControlPointRow,
     DroppedCitationRow,
+    RerunRow,
     StepResultRow,
     TranscriptSnapshot,
 )
+from conforme.audits.trails import Trails
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import among_visible_fiches, visible_fiche_cache
 from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession
@@ -290,6 +293,7 @@ class Verdicts:
     citations: list[CitationRow]
     dropped: list[DroppedCitationRow]
     """Quotes that nobody was found to say; not evidence, kept for inspection."""
+    trails: Trails = field(default_factory=dict[int, Any])
 
 
 async def verdicts(session: Session, audit_id: int) -> Verdicts:
@@ -312,7 +316,8 @@ async def verdicts(session: Session, audit_id: int) -> Verdicts:
         .where(DroppedCitationRow.audit_id == audit_id)
         .order_by(DroppedCitationRow.id)
     )
-    return Verdicts(list(steps), list(points), list(citations), list(dropped))
+    said = await trails.of_audit(session, audit_id)
+    return Verdicts(list(steps), list(points), list(citations), list(dropped), said)
 
 
 async def steps_of(session: Session, audit_id: int) -> list[StepResultRow]:
@@ -320,6 +325,46 @@ async def steps_of(session: Session, audit_id: int) -> list[StepResultRow]:
         select(StepResultRow).where(StepResultRow.audit_id == audit_id).order_by(StepResultRow.step_position)
     )
     return list(await session.scalars(query))
+
+
+async def has_step(session: Session, audit_id: int, position: int) -> bool:
+    """Whether anything is stored of a step, be it that it could not be analysed."""
+    here = exists().where(StepResultRow.audit_id == audit_id, StepResultRow.step_position == position)
+    return bool(await session.scalar(select(here)))
+
+
+async def step(session: Session, audit_id: int, position: int) -> StepResultRow:
+    """A step that is stored; the caller has checked that the audit is in scope."""
+    query = select(StepResultRow).where(
+        StepResultRow.audit_id == audit_id, StepResultRow.step_position == position
+    )
+    return (await session.scalars(query.execution_options(populate_existing=True))).one()
+
+
+async def point(
+    session: Session, actor: Actor, audit_id: int, position: int, number: int
+) -> ControlPointRow | None:
+    query = (
+        select(ControlPointRow)
+        .join(AuditRow, AuditRow.id == ControlPointRow.audit_id)
+        .where(
+            in_scope(actor),
+            AuditRow.deleted_at.is_(None),
+            ControlPointRow.audit_id == audit_id,
+            ControlPointRow.step_position == position,
+            ControlPointRow.control_point_index == number,
+        )
+    )
+    return await session.scalar(query)
+
+
+async def rerun(session: Session, actor: Actor, audit_id: int, event_id: str) -> RerunRow | None:
+    query = (
+        select(RerunRow)
+        .join(AuditRow, AuditRow.id == RerunRow.audit_id)
+        .where(in_scope(actor), RerunRow.audit_id == audit_id, RerunRow.event_id == event_id)
+    )
+    return await session.scalar(query)
 
 
 async def analysed_positions(session: Session, audit_id: int) -> set[int]:
@@ -363,6 +408,14 @@ async def statuts_by_step(session: Session, audit_id: int) -> dict[int, list[tup
     for position, number, statut in await session.execute(query):
         found.setdefault(position, []).append((number, statut))
     return found
+
+
+async def decided_by_step(session: Session, audit_id: int) -> dict[int, dict[str, Any]]:
+    """Position → what a person concluded on the step as a whole."""
+    query = select(StepResultRow.step_position, StepResultRow.decided).where(
+        StepResultRow.audit_id == audit_id, StepResultRow.decided.is_not(None)
+    )
+    return {position: decided for position, decided in await session.execute(query) if decided}
 
 
 async def snapshot(session: Session, snapshot_id: int) -> TranscriptSnapshot:

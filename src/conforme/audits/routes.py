@@ -138,7 +138,7 @@ async def resume(resources: ResourcesDep, actor: Runner, audit_id: str) -> Queue
 
 
 @router.get("/control-points/statuses")
-async def statuses(_actor: Reader) -> dict[str, Any]:
+async def statuses(_caller: CurrentCaller) -> dict[str, Any]:
     return {"success": True, "data": {"statuses": list(STATUTS)}}
 
 

@@ -60,6 +60,16 @@ class StepScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person concluded on a step as a whole; it stands in the place of what the statuses come to."""
+
+    conforme: Conforme
+    niveau: Niveau
+    score: int
+    """From 0 to the weight of the step."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepOutcome:
     """One step as stored; `marks` is `None` when it was not analysed, or not to the end."""
 
@@ -67,6 +77,7 @@ class StepOutcome:
     weight: int
     is_critical: bool
     marks: tuple[PointMark, ...] | None
+    decided: Decision | None = None
 
     @property
     def critical(self) -> bool:
@@ -74,7 +85,15 @@ class StepOutcome:
         if self.marks is None:
             return self.is_critical
         applied = [mark for mark in self.marks if mark.statut in VALUES]
-        return bool(applied) and (self.is_critical or any(mark.critical for mark in applied))
+        judged = bool(applied) or self.decided is not None
+        return judged and (self.is_critical or any(mark.critical for mark in applied))
+
+    @property
+    def result(self) -> StepScore | None:
+        """What the step comes to; `None` when nobody judged it."""
+        if self.decided is not None:
+            return _as_decided(self.decided, self.weight)
+        return None if self.marks is None else score_step(self.marks, self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +137,47 @@ def score_step(marks: Sequence[PointMark], weight: int) -> StepScore:
     return StepScore(score, earned, applicable, conforme, niveau)
 
 
+def _as_decided(decided: Decision, weight: int) -> StepScore:
+    score = min(max(decided.score, 0), weight)
+    return StepScore(score, Decimal(score), Decimal(weight), decided.conforme, decided.niveau)
+
+
+_SHARES: Final = {
+    Conforme.CONFORME: Decimal(1),
+    Conforme.PARTIEL: Decimal("0.5"),
+    Conforme.NON_CONFORME: Decimal(0),
+}
+_GRADES: Final = {
+    Conforme.CONFORME: Niveau.BON,
+    Conforme.PARTIEL: Niveau.ACCEPTABLE,
+    Conforme.NON_CONFORME: Niveau.INSUFFISANT,
+}
+
+
+def decide(
+    conforme: Conforme,
+    weight: int,
+    standing: StepScore | None,
+    *,
+    niveau: Niveau | None = None,
+    score: int | None = None,
+) -> Decision:
+    """A person's conclusion, completed: what they do not say stays as it stands where that fits what they conclude.
+
+    Args:
+        conforme: what they conclude.
+        weight: of the step; no score exceeds it.
+        standing: what the step comes to without them; `None` when it was not analysed.
+        niveau: the grade they give; else that of the step, if it has come to the same conclusion.
+        score: the score they give; else that of the step, if it has one.
+    """
+    known = standing.score if standing is not None else None
+    fallback = _half_up(_SHARES[conforme] * weight, Decimal(1)) if known is None else known
+    same = standing is not None and standing.conforme is conforme
+    grade = standing.niveau if standing is not None and same else _GRADES[conforme]
+    return Decision(conforme, niveau or grade, min(fallback if score is None else score, weight))
+
+
 def _conclusion(earned: Decimal, applicable: Decimal) -> tuple[Conforme, Niveau]:
     if earned >= THRESHOLDS.step_excellent * applicable:
         return Conforme.CONFORME, Niveau.EXCELLENT
@@ -141,10 +201,11 @@ def score_audit(steps: Iterable[StepOutcome], compliant_from: Niveau = Niveau.AC
         compliant_from: the lowest niveau that counts as compliant; REJET never does.
     """
     ordered = sorted(steps, key=lambda step: step.position)
-    scored = [(step, score_step(step.marks, step.weight)) for step in ordered if step.marks is not None]
+    results = [(step, step.result) for step in ordered]
+    scored = [(step, result) for step, result in results if result is not None]
     earned = sum(result.score or 0 for _, result in scored)
     total = sum(step.weight for step, result in scored if result.score is not None)
-    missing = tuple(step.position for step in ordered if step.marks is None)
+    missing = tuple(step.position for step, result in results if result is None)
     critical_total = sum(step.critical for step in ordered)
     critical_passed = sum(step.critical and _passes(step, result) for step, result in scored)
     judged = not missing and total > 0

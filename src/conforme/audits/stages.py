@@ -9,7 +9,7 @@ from typing import Any
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.revisions import Revision, revision
-from conforme.audits import budget, queries, store, telling
+from conforme.audits import budget, facts, queries, store, telling
 from conforme.audits.analysis import StepAnalysis, analyse_step
 from conforme.audits.case import Case, case_of, freeze
 from conforme.audits.errors import AnswerIncomplete, AuditFailed
@@ -17,7 +17,7 @@ from conforme.audits.evidence import Policy
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.prompting import prompt_version
 from conforme.audits.queries import AuditInWork, Standing
-from conforme.audits.timeline import Call, build
+from conforme.audits.timeline import Call, Timeline, build
 from conforme.foundation import events
 from conforme.foundation.database import Connection, Writer, WriteSession, now
 from conforme.foundation.durable import Priority
@@ -143,6 +143,20 @@ async def prepare(resources: Resources, audit_id: int) -> dict[str, Any]:
 
 
 async def _freeze(session: WriteSession, audit: AuditRow) -> None:
+    words, recordings = await heard(session, audit)
+    audit.transcript_snapshot_id = await freeze(session, audit.fiche_id, words)
+    audit.recordings_count = len(recordings)
+    audit.timeline_chunks = words.chunk_count
+    audit.result_data = audit.result_data | {"coverage": _coverage(recordings)}
+    await session.flush()
+
+
+async def heard(session: WriteSession, audit: AuditRow) -> tuple[Timeline, list[TranscribedRecording]]:
+    """The words of the fiche's calls as they are known now, with the calls.
+
+    Raises:
+        AuditFailed: there are none.
+    """
     assert audit.fiche_cache_id is not None  # noqa: S101 -- linked by the stage before
     recordings = await transcribed(session, ACTOR, audit.fiche_cache_id)
     words = build(_call(recording) for recording in recordings if recording.has_transcription)
@@ -154,11 +168,7 @@ async def _freeze(session: WriteSession, audit: AuditRow) -> None:
         raise AuditFailed(
             "Nothing is said in the recordings", phase="missing_transcription", code="EMPTY_TIMELINE"
         )
-    audit.transcript_snapshot_id = await freeze(session, audit.fiche_id, words)
-    audit.recordings_count = len(recordings)
-    audit.timeline_chunks = words.chunk_count
-    audit.result_data = audit.result_data | {"coverage": _coverage(recordings)}
-    await session.flush()
+    return words, recordings
 
 
 def _coverage(recordings: list[TranscribedRecording]) -> dict[str, Any]:
@@ -262,10 +272,14 @@ async def _keep(resources: Resources, audit: AuditInWork, total: int, analysis: 
             return
         if standing.analysed is not None:
             await store.clear(connection, audit.id, position)
+        basis = facts.Basis(audit.config_revision_id, audit.transcript_snapshot_id)
         done, failed = standing.others_done + 1, standing.others_failed
         progress = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         told = events.rows_of([telling.step_completed(audit, analysis), progress])
-        await write_rows(connection, bill, *store.rows_of(audit.id, analysis), told)
+        said = facts.run_rows(audit.id, analysis, basis)
+        await write_rows(connection, bill, *store.rows_of(audit.id, analysis), said, told)
+        if standing.analysed is not None:
+            await facts.hold_again(connection, audit.id, analysis.step)
 
 
 async def _to_settle(session: Writer, audit_id: int, position: int) -> Standing | None:
@@ -289,7 +303,8 @@ async def give_up(resources: Resources, audit_id: int, position: int, reason: st
         audit = await queries.row(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         step = next(step for step in pinned.rules.steps if step.position == position)
-        await store.keep_outage(session, audit_id, step, reason)
+        if standing.analysed is None or not await facts.of_step(session, audit_id, position):
+            await store.keep_outage(session, audit_id, step, reason)
         done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)
         told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         await events.record_all(session, [telling.step_failed(audit, step, reason), told])

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import delete, insert
 
 from conforme.audit_configs.rules import StepRule
+from conforme.audits import doubts
 from conforme.audits.analysis import StepAnalysis
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.prompting import prompt_version
@@ -18,10 +19,10 @@ def rows_of(audit_id: int, analysis: StepAnalysis) -> list[Rows]:
     place = {"audit_id": audit_id, "step_position": analysis.step.position}
     points = analysis.points
     return [
-        Rows(StepResultRow, [_step_columns(audit_id, analysis.step) | _analysed_columns(analysis)]),
-        Rows(ControlPointRow, [place | _point_columns(analysis.step, point) for point in points]),
-        Rows(CitationRow, [place | each for point in points for each in _citations(point)]),
-        Rows(DroppedCitationRow, [place | each for point in points for each in _dropped(point)]),
+        Rows(StepResultRow, [_step_columns(audit_id, analysis.step) | analysed_columns(analysis)]),
+        Rows(ControlPointRow, [place | point_columns(analysis.step, point) for point in points]),
+        Rows(CitationRow, [place | each for point in points for each in citations(point)]),
+        Rows(DroppedCitationRow, [place | each for point in points for each in dropped(point)]),
     ]
 
 
@@ -57,7 +58,7 @@ def _step_columns(audit_id: int, step: StepRule) -> dict[str, Any]:
     }
 
 
-def _analysed_columns(analysis: StepAnalysis) -> dict[str, Any]:
+def analysed_columns(analysis: StepAnalysis) -> dict[str, Any]:
     finding, score = analysis.finding, analysis.score
     return {
         "traite": True,
@@ -111,7 +112,7 @@ def _raw(analysis: StepAnalysis) -> dict[str, Any]:
     }
 
 
-def _point_columns(step: StepRule, point: PointFinding) -> dict[str, Any]:
+def point_columns(step: StepRule, point: PointFinding) -> dict[str, Any]:
     return {
         "control_point_index": point.numero,
         "point": step.control_points[point.numero - 1].text,
@@ -121,10 +122,12 @@ def _point_columns(step: StepRule, point: PointFinding) -> dict[str, Any]:
         "minutages": list(point.minutages),
         "erreur_transcription_notee": point.erreur_transcription_notee,
         "variation_phonetique_utilisee": point.variation_phonetique_utilisee,
+        "doubts": doubts.to_json(point.doubts),
+        "certainty": doubts.certainty(point.doubts),
     }
 
 
-_CITATION_COLUMNS = (
+CITATION_COLUMNS = (
     "texte",
     "claimed",
     "minutage",
@@ -147,15 +150,15 @@ _CITATION_COLUMNS = (
 )
 
 
-def _citations(point: PointFinding) -> list[dict[str, Any]]:
+def citations(point: PointFinding) -> list[dict[str, Any]]:
     return [
         {"control_point_index": point.numero, "citation_index": index}
-        | {name: getattr(citation, name) for name in _CITATION_COLUMNS}
+        | {name: getattr(citation, name) for name in CITATION_COLUMNS}
         for index, citation in enumerate(point.citations, 1)
     ]
 
 
-def _dropped(point: PointFinding) -> list[dict[str, Any]]:
+def dropped(point: PointFinding) -> list[dict[str, Any]]:
     return [
         {
             "control_point_index": point.numero,

@@ -102,11 +102,15 @@ def step_failed(audit: AuditRow, step: StepRule, reason: str) -> Draft:
     )
 
 
+def compliance(audit: AuditRow, score: AuditScore) -> Draft:
+    critical = fraction_text(score.critical_passed, score.critical_total)
+    return told(audit, "compliance_calculated", "calculated", **score_fields(score), critical_issues=critical)
+
+
 def completed(audit: AuditRow, score: AuditScore) -> list[Draft]:
     common = score_fields(score)
-    critical = fraction_text(score.critical_passed, score.critical_total)
     return [
-        told(audit, "compliance_calculated", "calculated", **common, critical_issues=critical),
+        compliance(audit, score),
         told(
             audit,
             "completed",

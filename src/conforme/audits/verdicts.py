@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from conforme.audits.doubts import Doubt
+
 UNKNOWN: Final = "N/A"
 """How a date, time or link nobody knows is written on the wire."""
 
@@ -252,6 +254,8 @@ class PointFinding:
     """Distinct times of the citations, in the order of the citations."""
     erreur_transcription_notee: bool
     variation_phonetique_utilisee: str | None
+    doubts: tuple[Doubt, ...] = ()
+    """What speaks against the status; it changes nothing, it asks a person to look."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,10 @@ def steps_of(verdicts: Verdicts) -> list[dict[str, Any]]:
         place = (point.step_position, point.control_point_index)
         shown = _point(point, citations.get(place, []), dropped.get(place, []))
         points.setdefault(point.step_position, []).append(shown)
-    return [_step(step, points.get(step.step_position, [])) for step in verdicts.steps]
+    return [
+        {**_step(step, points.get(step.step_position, [])), **verdicts.trails.get(step.step_position, {})}
+        for step in verdicts.steps
+    ]
 
 
 Q = TypeVar("Q", CitationRow, DroppedCitationRow)
@@ -129,6 +132,7 @@ def _point(
         "minutages": point.minutages,
         "erreur_transcription_notee": point.erreur_transcription_notee,
         "variation_phonetique_utilisee": point.variation_phonetique_utilisee,
+        **({"doubts": point.doubts} if point.doubts else {}),
     }
 
 

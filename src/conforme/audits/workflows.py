@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel
 
-from conforme.audits import endings, stages
+from conforme.audits import confirmation, endings, reruns, stages
 from conforme.audits.errors import AnswerIncomplete, AuditFailed
 from conforme.fiches.schemas import FetchFiche
 from conforme.fiches.workflows import fetch_fiche
@@ -134,7 +134,7 @@ def _step_child(payload: RunAuditJob, position: int, priority: Priority) -> Chil
     )
 
 
-def _model_retry(settings: Settings) -> Retry:
+def model_retry(settings: Settings) -> Retry:
     return Retry(
         attempts=settings.llm_max_attempts,
         base_seconds=settings.llm_backoff_base_seconds,
@@ -148,19 +148,38 @@ async def analyse_step(ctx: JobContext, payload: AnalyseStepJob) -> dict[str, An
     """Analyses one step and stores what comes of it; an outage is stored as an outage, never as a verdict."""
     resources = ctx.resources
     try:
-        return await ctx.step(
+        analysed = await ctx.step(
             "analyse",
             lambda: stages.analyse(resources, payload.audit_id, payload.step_position),
-            retry=_model_retry(resources.settings),
+            retry=model_retry(resources.settings),
         )
     except ConformeError as error:
         reason = error.message
+    else:
+        if resources.settings.audit_confirm_critical:
+            await _confirm(ctx, payload)
+        return analysed
     return await ctx.step(
         "give-up", lambda: stages.give_up(resources, payload.audit_id, payload.step_position, reason)
     )
 
 
+async def _confirm(ctx: JobContext, payload: AnalyseStepJob) -> None:
+    """A second opinion that cannot be had is none: the first one stands."""
+    resources, reference = ctx.resources, f"{ctx.id}-confirmation"
+    try:
+        await ctx.step(
+            "confirm",
+            lambda: confirmation.confirm(resources, payload.audit_id, payload.step_position, reference),
+            retry=model_retry(resources.settings),
+        )
+    except ConformeError as error:
+        log.warning("no second opinion", audit_id=payload.audit_id, code=error.code)
+
+
 @schedule("audit/reap", "* * * * *")
 async def reap(ctx: JobContext, _at: datetime) -> dict[str, Any]:
     """Ends open audits whose job is gone: a deadline, a cancellation or a lost job never leaves one running."""
-    return await ctx.step("reap", lambda: endings.reap(ctx.resources))
+    audits = await ctx.step("reap", lambda: endings.reap(ctx.resources))
+    again = await ctx.step("reap reruns", lambda: reruns.reap(ctx.resources))
+    return audits | {"reruns": again["reaped"]}

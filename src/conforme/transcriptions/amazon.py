@@ -82,7 +82,7 @@ def _item_words(items: Iterable[Json], labels: _Labels) -> Iterator[Word]:
         if pending is not None:
             yield pending
         start, end = number(item.get("start_time")), number(item.get("end_time"))
-        pending = word(text, start, end, speaker_of(labels.of(item)))
+        pending = word(text, start, end, speaker_of(labels.of(item)), _confidence(item))
     if pending is not None:
         yield pending
 
@@ -93,8 +93,16 @@ def _channel_words(channel: Json) -> Iterator[Word]:
     return _item_words(items, _Labels({}, ()))
 
 
+def _confidence(item: Json) -> float | None:
+    return number(_best(item).get("confidence"))
+
+
+def _best(item: Json) -> Json:
+    return next(iter(_objects(item.get("alternatives"))), {})
+
+
 def _best_alternative(item: Json) -> str:
-    best = next(iter(_objects(item.get("alternatives"))), {})
+    best = _best(item)
     content = best.get("content", item.get("content"))
     return content if isinstance(content, str) else ""
 
@@ -102,7 +110,7 @@ def _best_alternative(item: Json) -> str:
 def _with_mark(previous: Word | None, mark: str) -> Word | None:
     if previous is None:
         return previous
-    return Word(previous.text + one_line(mark), previous.start, previous.end, previous.speaker)
+    return replace(previous, text=previous.text + one_line(mark))
 
 
 # Call Analytics

@@ -7,6 +7,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -159,7 +160,7 @@ def _entry_words(entries: object, channel: object = None) -> Iterator[Word]:
     """The words of a transcript by ElevenLabs; where roles were recognised they are the speakers."""
     labelled = [_with_channel(each, channel) for each in entries] if isinstance(entries, list) else []
     for each in from_entries(labelled):
-        yield Word(each.text, each.start, each.end, speaker_of(each.speaker))
+        yield replace(each, speaker=speaker_of(each.speaker))
 
 
 def _with_channel(entry: object, channel: object) -> object:
