@@ -20,7 +20,9 @@ class OldDatabase:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
+        self._connection = psycopg.Connection[dict[str, Any]].connect(
+            url, autocommit=True, row_factory=dict_row
+        )
 
     def close(self) -> None:
         self._connection.close()
@@ -96,13 +98,22 @@ class OldDatabase:
             modules=["Santé"],
             corbeille=False,
         )
-        self.put("fiche_cache_prospects", fiche_cache_id=fiche, prospect_id="5501", nom="MARTEL", prenom="Odile")
+        self.put(
+            "fiche_cache_prospects", fiche_cache_id=fiche, prospect_id="5501", nom="MARTEL", prenom="Odile"
+        )
         self.put("fiche_cache_etiquettes", fiche_cache_id=fiche, etiquette_index=1, nom="Qualité confirmée")
         self.put("fiche_cache_raw_sections", fiche_cache_id=fiche, section_key="notes", section_value="texte")
         tarification = self.put("fiche_cache_tarifications", fiche_cache_id=fiche, row_index=1, nom="Santé")
-        gamme = self.put("fiche_cache_tarification_gammes", tarification_id=tarification, row_index=1, nom="Zen")
+        gamme = self.put(
+            "fiche_cache_tarification_gammes", tarification_id=tarification, row_index=1, nom="Zen"
+        )
         formule = self.put(
-            "fiche_cache_tarification_formules", gamme_id=gamme, row_index=1, formule_id="1", nom="NIV2", prix="41,10"
+            "fiche_cache_tarification_formules",
+            gamme_id=gamme,
+            row_index=1,
+            formule_id="1",
+            nom="NIV2",
+            prix="41,10",
         )
         self.put(
             "fiche_cache_tarification_formule_details",

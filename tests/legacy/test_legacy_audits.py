@@ -1,7 +1,7 @@
 """Imported audits keep what they said, and claim no more than the transcripts bear."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -49,7 +49,10 @@ async def test_scores_statuses_and_texts_are_those_of_the_original(
     old.judged(fiche, config, result_data=result, total_tokens=1200, niveau="BON")
     await bring()
     told = await detail(api)
-    shown = {name: told[name] for name in ("id", "overallScore", "scorePercentage", "niveau", "status", "totalTokens")}
+    shown = {
+        name: told[name]
+        for name in ("id", "overallScore", "scorePercentage", "niveau", "status", "totalTokens")
+    }
     assert shown == {
         "id": "1",
         "overallScore": "85.5",
@@ -75,7 +78,11 @@ async def test_a_quote_is_shown_as_located_only_where_its_words_are(
     said, invented = (point["citations"][0] for point in (await steps(api))[0]["points_controle"])
     assert (said["match"], said["texte"], said["speaker"]) == ("exact", SAID, "speaker_0")
     assert said["minutage"] == "00:03"
-    assert (invented["match"], invented["texte"], invented["speaker"]) == ("unverified", NOT_SAID, "speaker_1")
+    assert (invented["match"], invented["texte"], invented["speaker"]) == (
+        "unverified",
+        NOT_SAID,
+        "speaker_1",
+    )
     assert report.notes["Quotes found in the transcripts"] == 1
     assert report.notes["Quotes that are not in the transcripts: kept, and marked as unverified"] == 1
 
@@ -282,9 +289,9 @@ async def test_of_the_audits_of_a_fiche_only_the_newest_is_the_latest(
     old: OldDatabase, bring: Import, database: Database
 ) -> None:
     fiche, config = old.fiche("900101"), old.config()
-    for day in (7, 6, 9):
-        old.audit(fiche, config, created_at=datetime(2026, 1, day))
-    old.audit(fiche, config, created_at=datetime(2026, 1, 12), deleted_at=datetime(2026, 1, 13))
+    for day in ("07", "06", "09"):
+        old.audit(fiche, config, created_at=f"2026-01-{day} 10:00:00")
+    old.audit(fiche, config, created_at="2026-01-12 10:00:00", deleted_at="2026-01-13 10:00:00")
     await bring()
     assert await rows(database, AuditRow.id, AuditRow.version, AuditRow.is_latest) == [
         (1, 2, False),

@@ -14,10 +14,9 @@ from typer.testing import CliRunner
 from conforme.cli import app
 from conforme.foundation.database import Database
 from conforme.foundation.embedded import sibling_url
-from conforme.foundation.errors import Invalid
 from conforme.legacy.cli import ALL_CAME, NOTHING_DONE, SOME_SET_ASIDE, Options, execute
 from conforme.legacy.errors import NotTheOriginal
-from conforme.legacy.source import opened
+from conforme.legacy.source import Source, opened
 
 PASSWORD = "a-secret-of-the-original"
 CLOSED = f"postgresql://reader:{PASSWORD}@127.0.0.1:9/old"
@@ -53,7 +52,9 @@ async def test_it_says_by_its_exit_code_how_it_went(
     assert "MARTEL" not in shown.out + shown.err + file.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("url", [CLOSED, f"mysql://reader:{PASSWORD}@127.0.0.1/old", f"postgresql://[{PASSWORD}"])
+@pytest.mark.parametrize(
+    "url", [CLOSED, f"mysql://reader:{PASSWORD}@127.0.0.1/old", f"postgresql://[{PASSWORD}"]
+)
 async def test_a_database_that_cannot_be_read_is_said_without_its_password(
     url: str, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,20 +87,63 @@ async def test_what_the_originals_own_client_says_in_a_url_is_understood(old: Ol
         assert await source.count("users") == 0
 
 
+async def write(source: Source) -> None:
+    async with source.moment():
+        await source.rows(sql.SQL("delete from audit_configs returning id"))
+
+
 async def test_it_cannot_write_to_the_original(old: OldDatabase) -> None:
     old.config()
     async with opened(SecretStr(old.url)) as source:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-            async with source._moment():
-                await source._rows(sql.SQL("delete from audit_configs returning id"))
+            await write(source)
     assert old.config() == 2
 
 
+async def look(url: str) -> None:
+    async with opened(SecretStr(url)):
+        pass
+
+
 async def test_other_databases_are_not_taken_for_the_original(old: OldDatabase, server_url: str) -> None:
-    with pytest.raises(NotTheOriginal, match="no table of the original"):
-        async with opened(SecretStr(sibling_url(server_url, "postgres"))):
-            pass
-    with pytest.raises(Invalid, match="no table of the original in schema 'elsewhere'"):
-        mark = "&" if "?" in old.url and not old.url.endswith("?") else ""
-        async with opened(SecretStr(f"{old.url}{mark}schema=elsewhere")):
-            pass
+    with pytest.raises(NotTheOriginal, match="no table of the original in schema 'public'"):
+        await look(sibling_url(server_url, "postgres"))
+    mark = "&" if "?" in old.url and not old.url.endswith("?") else ""
+    with pytest.raises(NotTheOriginal, match="no table of the original in schema 'elsewhere'"):
+        await look(f"{old.url}{mark}schema=elsewhere")
+
+
+async def test_a_table_without_a_column_that_nothing_goes_without_is_named(old: OldDatabase) -> None:
+    old.run("alter table fiche_cache rename fiche_id to numero")
+    try:
+        with pytest.raises(NotTheOriginal, match="Table fiche_cache has no column fiche_id"):
+            await look(old.url)
+    finally:
+        old.run("alter table fiche_cache rename numero to fiche_id")
+
+
+async def test_tables_and_columns_that_an_original_lacks_are_done_without(
+    old: OldDatabase, database: Database, tmp_path: Path
+) -> None:
+    old.judged(old.detailed_fiche("900101"), old.config())
+    old.put("chat_conversations", fiche_id="900101")
+    lacking = ("table audit_step_result_human_reviews", "table fiche_cache_mails", "table automation_runs")
+    old.run(
+        "begin; "
+        + "; ".join(f"alter {each} rename to hidden_{n}" for n, each in enumerate(lacking))
+        + "; commit"
+    )
+    old.run("alter table audits rename total_tokens to hidden")
+    file = tmp_path / "report.json"
+    try:
+        assert await command(database, Options(SecretStr(old.url), json_file=file)) == ALL_CAME
+    finally:
+        back = (f"alter table hidden_{n} rename to {each.split()[1]}" for n, each in enumerate(lacking))
+        old.run("begin; " + "; ".join(back) + "; commit")
+        old.run("alter table audits rename hidden to total_tokens")
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert report["kinds"]["audits"]["imported"] == 1
+    assert {"audit_step_result_human_reviews", "fiche_cache_mails", "automation_runs"} <= set(
+        report["absent"]
+    )
+    assert report["not_taken_over"] == {"chat_conversations": "1 rows"}

@@ -24,7 +24,9 @@ DAY = date(2026, 11, 20)
 def payload() -> dict[str, Any]:
     """What the gateway says of a fiche, whole."""
     population = Population(load_corpus(), sales_per_day=1)
-    return dossier.details(population, population.sales(DAY)[0], recordings_at="http://crm.test", mail_devis=True)
+    return dossier.details(
+        population, population.sales(DAY)[0], recordings_at="http://crm.test", mail_devis=True
+    )
 
 
 async def rows(database: Database, *columns: Any) -> list[tuple[Any, ...]]:
@@ -36,7 +38,7 @@ async def test_sections_are_shown_as_the_gateway_told_them(
     old: OldDatabase, bring: Import, api: httpx2.AsyncClient, database: Database
 ) -> None:
     fiche = old.detailed_fiche("900101")
-    old.run(f"update fiche_cache set expires_at = now() + interval '1 day' where id = {fiche}")
+    old.run("update fiche_cache set expires_at = now() + interval '1 day'")
     old.call(fiche)
     await bring()
     answer = await api.get("/api/fiches/900101")
@@ -57,7 +59,12 @@ async def test_a_fiche_known_only_from_a_listing_stays_one(
     old.fiche("900101", raw_data={"id": "900101", "_salesListOnly": True}, sales_date="2026-01-05")
     old.fiche("900102", details_success=False, details_message="NOT_FOUND")
     await bring()
-    columns = (FicheCache.fiche_id, FicheCache.details_fetched_at, FicheCache.listed_at, FicheCache.sales_date)
+    columns = (
+        FicheCache.fiche_id,
+        FicheCache.details_fetched_at,
+        FicheCache.listed_at,
+        FicheCache.sales_date,
+    )
     assert await rows(database, *columns) == [
         ("900101", None, datetime(2026, 1, 5, 8, tzinfo=UTC), "2026-01-05"),
         ("900102", None, None, None),
@@ -91,7 +98,8 @@ async def test_a_raw_payload_that_cannot_be_read_leaves_a_fiche_to_be_fetched(
     assert await rows(database, FicheCache.fiche_id, FicheCache.details_fetched_at) == [("900101", None)]
     assert await rows(database, Recording.call_id) == [("77001",)]
     assert (
-        report.notes["Fiches whose JSON cannot be read came without details; they are fetched when needed"] == 1
+        report.notes["Fiches whose JSON cannot be read came without details; they are fetched when needed"]
+        == 1
     )
 
 
@@ -130,9 +138,16 @@ async def test_what_was_fetched_and_transcribed_here_already_stays(
         done = {"transcription_state": "done", "has_transcription": True, "transcription_text": "Allô"}
         session.add(Recording(fiche_cache_id=row.id, call_id="1", **done))
         session.add(Recording(fiche_cache_id=row.id, call_id="2"))
+        session.add(FicheCache(fiche_id="900102", expires_at=at, raw_data={"_salesListOnly": True}))
+    old.detailed_fiche("900102")
     report = await bring()
-    assert await rows(database, FicheCache.fiche_id, FicheCache.groupe) == [("900101", "EQUIPE R9")]
-    assert await rows(database, Recording.call_id, Recording.transcription_text, Recording.has_transcription) == [
+    assert await rows(database, FicheCache.fiche_id, FicheCache.groupe) == [
+        ("900101", "EQUIPE R9"),
+        ("900102", "EQUIPE R1"),
+    ]
+    assert await rows(
+        database, Recording.call_id, Recording.transcription_text, Recording.has_transcription
+    ) == [
         ("1", "Allô", True),
         ("2", WORDS, True),
     ]

@@ -1,11 +1,14 @@
 """An import brings everything once, whatever happens to it on the way."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 import pytest
 from old_database import SCRYPT, OldDatabase
-from sqlalchemy import select, text
+from pydantic import SecretStr
+from sqlalchemy import func, select
 
 from conforme.accounts.models import Role, RolePermission, Team, TeamGroupe, User, UserRole, UserTeam
 from conforme.accounts.passwords import check as password_check
@@ -13,10 +16,11 @@ from conforme.audit_configs.models import AuditConfig, AuditConfigRevision, Audi
 from conforme.audits.models import AuditRow, CitationRow, VerdictRow
 from conforme.fiches.models import SECTION_TABLES, FicheCache
 from conforme.foundation.database import Database
-from conforme.legacy.errors import AnotherOriginal
-from conforme.legacy.importing import Step, Wish, kinds_named
+from conforme.legacy.errors import AnotherOriginal, ImportOverlaps
+from conforme.legacy.importing import Step, Wish, kinds_named, run
 from conforme.legacy.models import LegacyId, LegacyQuarantine, LegacySchedule
 from conforme.legacy.report import Report
+from conforme.legacy.source import opened
 from conforme.recordings.models import Recording
 
 Import = Callable[..., Awaitable[Report]]
@@ -35,7 +39,7 @@ async def rows(database: Database, *columns: Any) -> list[tuple[Any, ...]]:
 async def counts(database: Database) -> dict[str, int]:
     async with database.read() as session:
         return {
-            table.__tablename__: await session.scalar(text(f"select count(*) from {table.__tablename__}")) or 0
+            table.__tablename__: await session.scalar(select(func.count()).select_from(table)) or 0
             for table in TABLES
         }
 
@@ -74,7 +78,9 @@ async def test_all_of_it_comes_and_a_second_import_brings_nothing_more(
     assert await counts(database) == before
 
 
-async def test_what_is_new_comes_with_the_next_import(old: OldDatabase, database: Database, bring: Import) -> None:
+async def test_what_is_new_comes_with_the_next_import(
+    old: OldDatabase, database: Database, bring: Import
+) -> None:
     a_house(old, 2)
     await bring()
     fiche = old.detailed_fiche("900900")
@@ -148,7 +154,8 @@ async def test_rows_that_cannot_be_read_are_set_aside_with_their_reason_and_come
 ) -> None:
     a_house(old, 1)
     bad = old.judged(1, 1)
-    old.run(f"update audit_step_result_control_points set statut = 'PEUT-ETRE' where audit_id = {bad}")
+    assert bad == 2
+    old.run("update audit_step_result_control_points set statut = 'PEUT-ETRE' where audit_id = 2")
     old.run("update users set created_at = 'infinity' where id = 1")
     report = await bring()
     assert not report.clean
@@ -182,7 +189,9 @@ async def test_what_the_database_refuses_is_set_aside_alone(
     assert await rows(database, User.id, User.email) == [(1, "ines@example.test"), (3, "guy@example.test")]
 
 
-async def test_what_hangs_on_a_row_that_did_not_come_is_set_aside_too(old: OldDatabase, bring: Import) -> None:
+async def test_what_hangs_on_a_row_that_did_not_come_is_set_aside_too(
+    old: OldDatabase, bring: Import
+) -> None:
     a_house(old, 1)
     old.run("update audit_configs set name = repeat('x', 400)")
     report = await bring()
@@ -275,7 +284,9 @@ async def test_schedules_and_runs_are_kept_whole_without_their_keys(
         external_api_key="secret",
         specific_audit_configs=[1],
     )
-    run = old.put("automation_runs", schedule_id=schedule, status="completed", config_snapshot={"name": "Nuit"})
+    run = old.put(
+        "automation_runs", schedule_id=schedule, status="completed", config_snapshot={"name": "Nuit"}
+    )
     old.put("automation_run_fiche_results", run_id=run, fiche_id="900101", status="failed", error="404")
     report = await bring()
     kept = await rows(database, LegacySchedule.legacy_table, LegacySchedule.content)
@@ -300,7 +311,9 @@ async def test_steps_that_were_counted_from_zero_are_counted_from_one(
         (2, "Étape 1"),
         (3, "Étape 2"),
     ]
-    assert await rows(database, AuditConfig.compliant_from, AuditConfig.name) == [("INSUFFISANT", "Vente santé")]
+    assert await rows(database, AuditConfig.compliant_from, AuditConfig.name) == [
+        ("INSUFFISANT", "Vente santé")
+    ]
     assert report.notes["Configurations whose steps were not counted from 1 are now"] == 1
     assert await rows(database, AuditConfigRevision.id) == []
 
@@ -314,7 +327,9 @@ async def test_sections_of_a_fiche_come_with_all_that_is_below_them(
     details = SECTION_TABLES["fiche_cache_tarification_formule_details"].c
     assert await rows(database, details.detail_key, details.detail_value) == [("Assuré", "41,10")] * 2
     information = SECTION_TABLES["fiche_cache_information"].c
-    assert await rows(database, information.fiche_cache_id, information.nombre_acces, information.modules) == [
+    assert await rows(
+        database, information.fiche_cache_id, information.nombre_acces, information.modules
+    ) == [
         (1, 12, ["Santé"]),
         (2, 12, ["Santé"]),
     ]
@@ -322,6 +337,51 @@ async def test_sections_of_a_fiche_come_with_all_that_is_below_them(
         ("900101", "211"),
         ("900102", "211"),
     ]
+
+
+async def test_an_import_that_was_overtaken_stops_and_writes_nothing_more(
+    old: OldDatabase, database: Database, bring: Import
+) -> None:
+    a_house(old)
+    ours = psycopg.connect(database.url.replace("+psycopg", ""), autocommit=True)
+
+    def overtake(step: Step) -> None:
+        if step.kind == "audits" and step.done == 1:
+            ours.execute("update legacy_imports set cursor = 2 where kind = 'audits'")
+
+    with pytest.raises(ImportOverlaps):
+        await bring(Wish(batch=1), overtake)
+    ours.close()
+    assert (await counts(database))["audits"] == 1
+
+
+async def test_two_imports_at_once_double_nothing(
+    old: OldDatabase, database: Database, bring: Import
+) -> None:
+    a_house(old, 3)
+
+    async def one_more() -> Report:
+        async with opened(SecretStr(old.url)) as other:
+            return await run(database, other, Wish(batch=1), lambda _: None)
+
+    ended = await asyncio.gather(one_more(), one_more(), return_exceptions=True)
+    assert {type(each) for each in ended} <= {Report, ImportOverlaps}
+    await bring()
+    assert (await counts(database))["audits"] == (await counts(database))["fiche_cache"] == 3
+
+
+async def test_an_audit_whose_rules_no_revision_can_hold_is_set_aside_alone(
+    old: OldDatabase, database: Database, bring: Import
+) -> None:
+    a_house(old, 2)
+    old.run(
+        "update audit_step_results set step_name = repeat('x', 301) where audit_id = 1 and step_position = 1"
+    )
+    report = await bring()
+    assert [(each.id, each.reason) for each in report.lines] == [
+        (1, "out of the bounds of a configuration: steps.0.name")
+    ]
+    assert await rows(database, AuditRow.id) == [(2,)]
 
 
 async def test_another_original_is_refused(old: OldDatabase, bring: Import) -> None:

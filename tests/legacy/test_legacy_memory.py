@@ -12,11 +12,11 @@ from conforme.legacy.report import Report
 Import = Callable[..., Awaitable[Report]]
 AUDITS = 2_000
 BATCH = 100
-FILLED = f"""
+FILLED = """
 insert into audits (fiche_cache_id, audit_config_id, status, niveau, score_percentage, completed_at, result_data)
 select 1 + n % 4, 1, 'completed', 'BON', 80, now() + interval '1 minute',
        jsonb_build_object('audit_tracking_id', 'audit-' || n, 'padding', repeat('x', 4000))
-from generate_series(1, {AUDITS}) n;
+from generate_series(1, 2000) n;
 insert into audit_step_results
   (audit_id, step_position, step_name, severity_level, is_critical, weight, traite, conforme, score, niveau_conformite)
 select id, 1, 'Étape 1', 'HIGH', true, 5, true, 'CONFORME', 4, 'BON' from audits;

@@ -49,7 +49,9 @@ STEP_SAID = st.fixed_dictionaries(
         "niveau_conformite": st.sampled_from([*(each.value for each in Niveau), None]),
     }
 )
-POINT_SAID = st.fixed_dictionaries({"statut": STATUTS | st.none(), "commentaire": st.text(max_size=5) | st.none()})
+POINT_SAID = st.fixed_dictionaries(
+    {"statut": STATUTS | st.none(), "commentaire": st.text(max_size=5) | st.none()}
+)
 
 
 @st.composite

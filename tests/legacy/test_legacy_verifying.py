@@ -26,14 +26,16 @@ def a_house(old: OldDatabase) -> None:
     old.judged(fiche, old.config(first=0), result_data={"audit": {"compliance": {"poids_obtenu": 8}}})
 
 
-async def test_what_has_just_been_imported_is_as_it_was(old: OldDatabase, bring: Import, check: Import) -> None:
+async def test_what_has_just_been_imported_is_as_it_was(
+    old: OldDatabase, bring: Import, check: Import
+) -> None:
     a_house(old)
     await bring()
     report = await check()
     assert report.lines == []
-    assert {name: (each.source, each.known, each.sampled) for name, each in report.kinds.items()} == dict.fromkeys(
-        report.kinds, (1, 1, 1)
-    )
+    assert {
+        name: (each.source, each.known, each.sampled) for name, each in report.kinds.items()
+    } == dict.fromkeys(report.kinds, (1, 1, 1))
     assert len(report.kinds) == 9
 
 

@@ -10,6 +10,7 @@ from typing import Final, Self
 from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import SQLAlchemyError
 
 from conforme.foundation.database import Database
 from conforme.foundation.errors import ConformeError, Invalid
@@ -50,6 +51,10 @@ def execute(database_url: str, options: Options) -> int:
         report = asyncio.run(_execute(database_url, options, errors))
     except ConformeError as error:
         errors.print(f"conforme: {error.message}", highlight=False, markup=False)
+        return NOTHING_DONE
+    except SQLAlchemyError as error:
+        # Its text quotes rows, with the people in them.
+        errors.print(f"conforme: The database of Conforme failed ({type(error).__name__})", highlight=False)
         return NOTHING_DONE
     show(report, Console())
     if options.json_file is not None:

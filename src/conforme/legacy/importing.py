@@ -182,12 +182,15 @@ class _Kind:
             self._count(Written(refused=unread), len(rows))
             return
         async with self._database.write() as session:
+            await target.alone(session)
+            if before is not None and after is not None:
+                await target.advance(session, self._kind, before, after)
+            come = await target.ids_here(session, self._kind, [row.id for row in rows])
+            rows = [row for row in rows if row.id not in come]
             outcome = await target.written(session, self._bringer, rows)
             outcome.refused |= unread
             await target.keep(session, self._kind, rows, outcome)
             await target.forget_aside(session, self._kind, gone)
-            if before is not None and after is not None:
-                await target.advance(session, self._kind, before, after)
         self._count(outcome, sum(each.written for each in outcome.brought))
 
     def _read(self, bundles: Sequence[Bundle]) -> tuple[list[Mapped], dict[int, str]]:

@@ -41,13 +41,11 @@ class StepRows:
     citations: list[Json]
     verdicts: list[Json]
 
-    def plus(self, other: "StepRows") -> "StepRows":
-        return StepRows(
-            self.steps + other.steps,
-            self.points + other.points,
-            self.citations + other.citations,
-            self.verdicts + other.verdicts,
-        )
+    def extend(self, other: "StepRows") -> None:
+        self.steps.extend(other.steps)
+        self.points.extend(other.points)
+        self.citations.extend(other.citations)
+        self.verdicts.extend(other.verdicts)
 
 
 def step_rows(step: OldStep, basis: Basis, tally: Counter[str]) -> StepRows:

@@ -77,7 +77,7 @@ class Source:
         """
         query = "select table_name, column_name from information_schema.columns where table_schema = %s"
         found: defaultdict[str, set[str]] = defaultdict(set)
-        for row in await self._rows(sql.SQL(query), [self._schema]):
+        for row in await self.rows(sql.SQL(query), [self._schema]):
             found[row["table_name"]].add(row["column_name"])
         self.survey = Survey({table: frozenset(columns) for table, columns in found.items()})
         present = [kind for kind in KINDS if self.survey.has(kind)]
@@ -88,25 +88,25 @@ class Source:
                 raise NotTheOriginal(f"Table {kind.table} has no column {', '.join(lacking)}")
 
     async def count(self, table: str) -> int:
-        rows = await self._rows(sql.SQL("select count(*) as n from {}").format(self._name(table)))
+        rows = await self.rows(sql.SQL("select count(*) as n from {}").format(self._name(table)))
         return int(rows[0]["n"])
 
     async def counted_to(self, kind: Kind, cursor: int) -> int:
         """How many rows of a kind have an id up to `cursor`."""
         query = sql.SQL("select count(*) as n from {} where id <= %s").format(self._name(kind.table))
-        return int((await self._rows(query, [cursor]))[0]["n"])
+        return int((await self.rows(query, [cursor]))[0]["n"])
 
     async def after(self, kind: Kind, cursor: int, limit: int) -> list[Bundle]:
         """The next rows of a kind by id, with all that hangs on them."""
-        async with self._moment():
+        async with self.moment():
             query = sql.SQL("select {} from {} where id > %s order by id limit %s").format(
                 self._columns(kind.table), self._name(kind.table)
             )
-            return await self._bundles(kind, await self._rows(query, [cursor, limit]))
+            return await self._bundles(kind, await self.rows(query, [cursor, limit]))
 
     async def with_ids(self, kind: Kind, ids: Sequence[int]) -> list[Bundle]:
         """Certain rows of a kind by id; those that are gone are not there."""
-        async with self._moment():
+        async with self.moment():
             rows = await self._children(Child(kind.table, "id"), ids)
             return await self._bundles(kind, rows)
 
@@ -139,11 +139,11 @@ class Source:
             sql.Identifier(child.key),
             sql.Identifier(order),
         )
-        return await self._rows(query, [list(ids)])
+        return await self.rows(query, [list(ids)])
 
     async def _all(self, table: str) -> list[dict[str, Any]]:
         query = sql.SQL("select {} from {} order by id").format(self._columns(table), self._name(table))
-        return await self._rows(query)
+        return await self.rows(query)
 
     def _columns(self, table: str) -> sql.Composable:
         names = sorted(self.survey.columns[table] - SECRETS.get(table, frozenset()))
@@ -152,11 +152,11 @@ class Source:
     def _name(self, table: str) -> sql.Identifier:
         return sql.Identifier(self._schema, table)
 
-    async def _rows(self, query: sql.SQL | sql.Composed, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    async def rows(self, query: sql.SQL | sql.Composed, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         return await (await self._connection.execute(query, values)).fetchall()
 
     @asynccontextmanager
-    async def _moment(self) -> AsyncGenerator[None]:
+    async def moment(self) -> AsyncGenerator[None]:
         """What is read inside was there at one moment."""
         async with self._connection.transaction():
             yield

@@ -21,6 +21,8 @@ from conforme.legacy.source import Bundle
 IMPORTER: Final = "system:legacy-import"
 """Who made what was imported."""
 REASON_CHARS: Final = 500
+LOCK_KEY: Final = 7_266_013_016
+"""Advisory lock of imports."""
 Session = ReadSession | WriteSession
 
 
@@ -81,6 +83,11 @@ class Bringer(Protocol):
 
 async def cursor_of(session: Session, kind: Kind) -> int:
     return await session.scalar(select(LegacyImport.cursor).where(LegacyImport.kind == kind.name)) or 0
+
+
+async def alone(session: WriteSession) -> None:
+    """One batch at a time, whoever brings it: held until the transaction ends."""
+    await session.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
 
 
 async def advance(session: WriteSession, kind: Kind, before: int, after: int) -> None:

@@ -19,6 +19,7 @@ from conforme.fiches.models import FicheCache
 from conforme.foundation.database import WriteSession
 from conforme.foundation.rows import write_rows
 from conforme.legacy import layout, mapping_audits, target
+from conforme.legacy.errors import BadRow
 from conforme.legacy.layout import Kind
 from conforme.legacy.mapping_audits import OldAudit
 from conforme.legacy.mapping_configs import rules_of
@@ -146,31 +147,46 @@ class _Batch:
         self._tally: Counter[str] = Counter()
 
     async def write(self, rows: Sequence[Mapped]) -> None:
-        session = self._session
-        numbers = await target.numbered(session, AuditRow, [row.id for row in rows])
-        tracking = await self._tracking_ids(rows)
-        rules = await drafts(session, [self._ids.configs[row.value.audit_config_id] for row in rows])
+        numbers = await target.numbered(self._session, AuditRow, [row.id for row in rows])
+        pinned = await self._pinned_all(rows, numbers)
+        fit = [row for row in rows if row.id in pinned]
+        tracking = await self._tracking_ids(fit)
         audits, below = [], StepRows([], [], [], [])
-        for row in rows:
-            old: OldAudit = row.value
-            basis, columns = await self._pinned(old, numbers[row.id], rules)
+        for row in fit:
+            basis, columns = pinned[row.id]
             audits.append({**columns, "tracking_id": tracking[row.id], **self._result(row, numbers[row.id])})
-            below = below.plus(await asyncio.to_thread(self._steps, old, basis))
-        await write_rows(session, target.rows(AuditRow, audits))
+            below.extend(await asyncio.to_thread(self._steps, row.value, basis))
+        await self._insert(audits, below)
+        await self._latest(fit)
+        self._outcome.brought += [Brought(row.id, numbers[row.id]) for row in fit]
+        self._outcome.notes += self._tally
+        if unfinished := sum(row.value.unfinished for row in fit):
+            self._outcome.notes["Audits that the original never ended came as failed"] += unfinished
+
+    async def _insert(self, audits: Sequence[Mapping[str, Any]], below: StepRows) -> None:
+        await write_rows(self._session, target.rows(AuditRow, audits))
         await write_rows(
-            session,
+            self._session,
             target.rows(StepResultRow, below.steps),
             target.rows(ControlPointRow, below.points),
             target.rows(CitationRow, below.citations),
         )
-        again = "on conflict (reference) do nothing"
-        await write_rows(session, target.rows(VerdictRow, below.verdicts, again))
-        await self._latest(rows)
-        self._outcome.brought += [Brought(row.id, numbers[row.id]) for row in rows]
-        self._outcome.notes += self._tally
-        unfinished = sum(row.value.unfinished for row in rows)
-        if unfinished:
-            self._outcome.notes["Audits that the original never ended came as failed"] += unfinished
+        once = "on conflict (reference) do nothing"
+        await write_rows(self._session, target.rows(VerdictRow, below.verdicts, once))
+
+    async def _pinned_all(
+        self, rows: Sequence[Mapped], numbers: Mapping[int, int]
+    ) -> dict[int, tuple[Basis, dict[str, Any]]]:
+        """What each audit is pinned to; those whose rules no revision can hold are refused."""
+        configs = [self._ids.configs[row.value.audit_config_id] for row in rows]
+        today = await drafts(self._session, configs)
+        pinned: dict[int, tuple[Basis, dict[str, Any]]] = {}
+        for row in rows:
+            try:
+                pinned[row.id] = await self._pinned(row.value, numbers[row.id], today)
+            except BadRow as bad:
+                self._outcome.refused[row.id] = bad.reason
+        return pinned
 
     async def _tracking_ids(self, rows: Sequence[Mapped]) -> dict[int, str]:
         """What clients know the audits by; where somebody else has it, with the original's number behind it."""
@@ -231,7 +247,7 @@ class _Batch:
     def _steps(self, old: OldAudit, basis: Basis) -> StepRows:
         made = StepRows([], [], [], [])
         for step in old.steps:
-            made = made.plus(step_rows(step, basis, self._tally))
+            made.extend(step_rows(step, basis, self._tally))
         return made
 
     async def _latest(self, rows: Sequence[Mapped]) -> None:

@@ -26,9 +26,7 @@ class Roles:
         """Roles with a key that is known here keep what they grant here."""
         outcome = Written()
         keys = [row.value.columns["key"] for row in rows]
-        here = dict(
-            (await session.execute(select(Role.key, Role.id).where(Role.key.in_(keys)))).all()
-        )
+        here = dict((await session.execute(select(Role.key, Role.id).where(Role.key.in_(keys)))).all())
         numbers = await target.numbered(session, Role, [row.id for row in rows])
         for row in rows:
             old: OldRole = row.value
