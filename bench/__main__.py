@@ -3,7 +3,19 @@
 import sys
 from importlib import import_module
 
-SECTIONS = ("evidence", "statements", "authorisation", "range", "streams", "pipeline", "throughput", "idle")
+SECTIONS = (
+    "evidence",
+    "modes",
+    "statements",
+    "authorisation",
+    "lists",
+    "range",
+    "streams",
+    "pipeline",
+    "throughput",
+    "batch",
+    "idle",
+)
 """Each is a module of this package with a `main()` that prints its figures."""
 
 

@@ -16,22 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 
+from bench.ground import ADVISORS, AUDITS, FICHES, GROUPES, fill
 from bench.pace import told
-from bench.rig import rubric
 from conforme.accounts.actor import Actor, Scope
-from conforme.audit_configs.revisions import revision_for_run
-from conforme.audit_configs.service import import_rules
-from conforme.audits import queries
-from conforme.audits.queries import Filters
+from conforme.audits.filters import Filters
+from conforme.audits.list_queries import listed
 from conforme.foundation.database import Database
 from conforme.foundation.web import Page
 from conforme.process import migrated_database
 from conforme.settings import Settings
 
-FICHES, GROUPES, ADVISORS, CONFIGURATIONS = 20_000, 40, 200, 5
-AUDITS = FICHES * CONFIGURATIONS
 PAGE, PAGES = 100, {"first page": 0, "page 100": 99}
 ROUNDS = 25
 GOAL = 1.3
@@ -41,25 +37,6 @@ CALLERS = {
     "1 groupe": Actor("user:2", Scope.GROUP, groupes=frozenset({"EQUIPE 7"})),
     "one's own": Actor("user:3", Scope.SELF, crm_user_id="77"),
 }
-
-FILL_FICHES = f"""
-insert into fiche_cache (fiche_id, groupe, attribution_user_id, prospect_nom, prospect_prenom, raw_data,
-                         details_success, details_fetched_at, expires_at, recordings_count, has_recordings)
-select (4000000 + n)::text, 'EQUIPE ' || (n * 7919 % {ADVISORS} % {GROUPES}), (n * 7919 % {ADVISORS})::text,
-       'MARTEL', 'Odile', jsonb_build_object('told', repeat('x', 600)), true, now(), now() + interval '9 days', 2, true
-  from generate_series(1, {FICHES}) n
-"""  # noqa: S608 -- numbers of our own
-FILL_AUDITS = """
-insert into audits (tracking_id, job_id, fiche_id, fiche_cache_id, audit_config_id, config_revision_id, requested_by,
-                    trigger_source, status, niveau, is_compliant, result_data, created_at)
-select 'audit-' || n, 'audit-' || n, fiche_id, fiche_cache_id, audit_config_id, revision_id, 'bench', 'api',
-       'completed', 'BON', true, jsonb_build_object('told', repeat('x', 300)),
-       timestamptz '2026-01-01' + n * interval '3 minutes'
-  from (select f.fiche_id, f.id as fiche_cache_id, r.audit_config_id, r.id as revision_id,
-               row_number() over (order by hashint8(f.id * 1000 + r.id)) as n
-          from fiche_cache f cross join audit_config_revisions r) shuffled
- order by n
-"""
 
 
 @dataclass
@@ -98,24 +75,11 @@ async def _main() -> None:
         settings = Settings(_env_file=None, CONFORME_DATA=Path(folder), database_url=None)  # pyright: ignore[reportCallIssue]
         with migrated_database(settings) as url:
             database = Database(url, pool_size=1)
-            await _fill(database)
+            await fill(database)
             print(f"{AUDITS} audits of {FICHES} fiches, {GROUPES} groupes, {ADVISORS} advisors; {told()}")
             for name, number in PAGES.items():
                 await _measure(database, name, Filters(page=Page(limit=PAGE, offset=number * PAGE)))
             await database.dispose()
-
-
-async def _fill(database: Database) -> None:
-    async with database.write() as session:
-        for number in range(CONFIGURATIONS):
-            rules = rubric().model_copy(update={"name": f"Grille {number}"})
-            imported = await import_rules(session, rules, created_by="bench")
-            await revision_for_run(session, imported.id)
-        await session.execute(text(FILL_FICHES))
-        await session.execute(text(FILL_AUDITS))
-    async with database.engine.connect() as connection:
-        plain = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await plain.execute(text("vacuum analyze"))
 
 
 async def _measure(database: Database, page: str, filters: Filters) -> None:
@@ -126,7 +90,7 @@ async def _measure(database: Database, page: str, filters: Filters) -> None:
         for name, actor in CALLERS.items():
             async with database.read() as session:
                 with timing(database) as timed:
-                    _, totals[name] = await queries.listed(session, actor, filters)
+                    totals[name] = (await listed(session, actor, filters)).total or 0
             times[name].append([milliseconds for *_, milliseconds in timed.sent])
             last[name] = timed
     base = _median(map(sum, times["everything"]))
@@ -137,14 +101,14 @@ async def _measure(database: Database, page: str, filters: Filters) -> None:
         print(f"{name:<14}{totals[name]:>9}{shown}{both:>8.1f} ms{both / base:>8.2f}")
     if os.environ.get("EXPLAIN"):
         for name, timed in last.items():
-            await _explain(database, f"{page}, {name}", timed)
+            await explain(database, f"{page}, {name}", timed)
 
 
 def _median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
-async def _explain(database: Database, what: str, timed: Timed) -> None:
+async def explain(database: Database, what: str, timed: Timed) -> None:
     async with database.engine.connect() as connection:
         for statement, parameters, _ in timed.sent:
             plan = await connection.exec_driver_sql(

@@ -9,6 +9,7 @@ import os
 import random
 import statistics
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +18,19 @@ from typing import TypeVar
 
 from bench.forgeries import TAMPERS, Tamper, forgery
 from bench.spoken import Fiche, Quoted, fiche, noised, true_quote
+from conforme.audits.admission import SURE_OF_ROLE
 from conforme.audits.evidence import locate
 from conforme.audits.lexicon import Kind, kind
 from conforme.audits.normalise import tokens
 from conforme.audits.passages import TranscriptIndex
+from conforme.audits.roles import by_rules, role_at
 from conforme.audits.timeline import Call, build
 from conforme.audits.verdicts import Citation, CitationClaim
 from conforme.sandbox.corpus import WrittenCall, load_corpus
 from conforme.sandbox.noise import mishear
-from conforme.sandbox.speaking import speak
-from conforme.transcriptions.words import Word
+from conforme.sandbox.speaking import SpokenWord, speak
+from conforme.sandbox.speech import Hearing, heard
+from conforme.transcriptions.words import Word, turns_of
 
 T = TypeVar("T")
 SEED = 20_260_105
@@ -75,6 +79,8 @@ def main() -> None:
         print(misheard_calls(share).line(f"written words, {share:.0%} of the transcript misheard"))
     for tamper in TAMPERS:
         print(forged(fiches, tamper).line(f"forged: {tamper.__name__.replace('_', ' ')}"))
+    for swapped in (0.0, 1.0):
+        print(who_speaks(swapped))
     for name, tally in own_dialogues():
         print(tally.line(name))
     _costs()
@@ -150,6 +156,42 @@ def forged(fiches: Sequence[tuple[Fiche, TranscriptIndex]], tamper: Tamper) -> T
         if tally.asked == FORGERIES:
             break
     return tally
+
+
+def who_speaks(swapped: float) -> str:
+    """Words of every written call, as heard, that are given to the wrong party, and that are flagged as unsure."""
+    counts: Counter[str] = Counter()
+    for written in load_corpus().calls:
+        truth = {word.start: _PARTIES[word.role] for word in speak(written).words}
+        starts = sorted(truth)
+        heard_words = heard(load_corpus(), written.reference, Hearing(swap_share=swapped, seed=SEED))
+        turns = turns_of([Word(word.text, word.start, word.end, word.role) for word in _unnamed(heard_words)])
+        roles = {each.speaker: each for each in by_rules(turns)}
+        for at, turn in enumerate(turns):
+            role, sure = role_at(roles, turn.speaker, at)
+            for word in heard_words[turn.first : turn.last + 1]:
+                right = role == truth[starts[bisect_right(starts, word.start) - 1]]
+                counts["flagged" if sure < SURE_OF_ROLE else "right" if right else "wrong"] += 1
+    wrong, flagged = (100 * counts[kind] / counts.total() for kind in ("wrong", "flagged"))
+    return f"who speaks, {swapped:.0%} of calls with speakers exchanged: wrong {wrong:.2f} %, flagged {flagged:.2f} %"
+
+
+_PARTIES = {"conseiller": "advisor", "client": "client", "tiers": "other"}
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    text: str
+    start: float
+    end: float
+    role: str
+
+
+def _unnamed(words: Sequence[SpokenWord]) -> Iterator[_Labelled]:
+    labels: dict[str, str] = {}
+    for word in words:
+        label = labels.setdefault(word.role, f"speaker_{len(labels)}")
+        yield _Labelled(word.text, word.start, word.end, label)
 
 
 def own_dialogues() -> Iterator[tuple[str, Tally]]:

@@ -193,7 +193,7 @@ def fiches() -> list[str]:
 
 
 @asynccontextmanager
-async def rig(sales: int = SALES) -> AsyncGenerator[Rig]:
+async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[Rig]:
     """A database, a sandbox with so many sales a day and the configuration of `STEPS` steps, until the block ends."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conforme-bench-")))
@@ -202,6 +202,7 @@ async def rig(sales: int = SALES) -> AsyncGenerator[Rig]:
         postmaster = int((folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
         told = folder / "sandbox.json"
         command = [*_python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(sales)]
+        command += ["--fault-rate", str(fault_rate)]
         sandbox = stack.enter_context(_process(command, dict(os.environ)))
         world = _told(told, sandbox)
         made = Rig(url, postmaster, world["environment"], world["addresses"]["model"])

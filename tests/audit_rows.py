@@ -21,17 +21,22 @@ async def configured(database: Database, name: str = "Grille d'essai", steps: in
         return await revision_for_run(session, imported.id)
 
 
-async def fiche(session: WriteSession, fiche_id: str, groupe: str = "EQUIPE R1") -> int:
+async def fiche(
+    session: WriteSession, fiche_id: str, groupe: str | None = "EQUIPE R1", **columns: Any
+) -> int:
     row = FicheCache(
-        fiche_id=fiche_id,
-        groupe=groupe,
-        agence_nom="1-LYON",
-        prospect_nom="MARTEL",
-        prospect_prenom="Odile",
-        prospect_email="odile@example.test",
-        prospect_tel="0199001234",
-        expires_at=now() + timedelta(days=1),
-        details_success=True,
+        **{
+            "fiche_id": fiche_id,
+            "groupe": groupe,
+            "agence_nom": "1-LYON",
+            "prospect_nom": "MARTEL",
+            "prospect_prenom": "Odile",
+            "prospect_email": "odile@example.test",
+            "prospect_tel": "0199001234",
+            "expires_at": now() + timedelta(days=1),
+            "details_success": True,
+        }
+        | columns
     )
     session.add(row)
     await session.flush()

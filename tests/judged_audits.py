@@ -18,7 +18,7 @@ from conforme.audits.models import AuditRow
 from conforme.audits.timeline import Call, build
 from conforme.foundation.database import Database
 from conforme.foundation.durable import Durable
-from conforme.foundation.llm import ModelReply, ModelRequest, T, Usage
+from conforme.foundation.llm import Consultation, ModelReply, ModelRequest, T, ToolUse, Usage
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
 from conforme.sandbox.reading import fenced, read_step
@@ -62,6 +62,9 @@ class Opinion:
     provider: str = "test"
     prompts: list[str] = field(default_factory=list[str])
     error: Exception | None = None
+
+    async def consult(self, request: Consultation[T]) -> ModelReply[T] | ToolUse:
+        raise NotImplementedError
 
     async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:
         self.prompts.append(request.prompt)

@@ -22,13 +22,18 @@ from conforme.accounts.refusals import refused
 from conforme.accounts.routes import router as auth
 from conforme.accounts.team_routes import router as teams
 from conforme.accounts.token_routes import router as api_tokens
+from conforme.audit_configs import ports as config_ports
 from conforme.audit_configs.revision_routes import router as config_revisions
 from conforme.audit_configs.routes import router as audit_configs
 from conforme.audits.batch_queries import visible_batch_ids
 from conforme.audits.batch_routes import router as audit_batches
+from conforme.audits.config_usage import config_usage
+from conforme.audits.export_routes import router as audit_exports
+from conforme.audits.list_routes import router as audit_lists
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.review_routes import router as reviews
 from conforme.audits.routes import router as audits
+from conforme.audits.speaker_routes import router as speakers
 from conforme.audits.status import audit_status, audits_of_fiches
 from conforme.fiches.job_queries import visible_job_ids
 from conforme.fiches.job_routes import router as fiche_jobs
@@ -70,11 +75,14 @@ ROUTERS = (
     fiche_lists,
     fiches,
     recordings,
+    speakers,
     transcriptions,
     audit_configs,
     config_revisions,
     audit_batches,  # before the audits, whose ids would be any path
     reviews,  # before `/api/audits/{audit_id}`, which would take its names for ids
+    audit_exports,
+    audit_lists,  # before the audit whose id a path names
     audits,
     realtime,
     pusher,
@@ -109,6 +117,7 @@ def instance_of(settings: Settings) -> str:
 async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncGenerator[Resources]:
     """The resources of one process, working until the block ends; then drained and handed over."""
     connect(FICHE_PORTS)
+    config_ports.connect(config_usage)
     channels.connect(
         Finders(
             fiches=visible_fiche_ids,
@@ -117,7 +126,12 @@ async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncG
             batches=visible_batch_ids,
         )
     )
-    database = Database(url, pool_size=settings.database_pool_size, notify=settings.redis_url is None)
+    database = Database(
+        url,
+        pool_size=settings.database_pool_size,
+        notify=settings.redis_url is None,
+        workflow_log=settings.workflow_log_db_enabled,
+    )
     fanout = fanout_of(settings, database)
     outbound = Outbound(settings)
     durable = Durable(settings, database)

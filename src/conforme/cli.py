@@ -202,6 +202,24 @@ def audit(
     raise typer.Exit(run(options, _configured()))
 
 
+@app.command("compare-modes")
+def compare_modes(
+    fiches: Annotated[list[str] | None, typer.Argument(help="Fiches to audit in both modes.")] = None,
+    random: Annotated[
+        int, typer.Option("--random", help="So many transcribed fiches instead.", min=1, max=100)
+    ] = 3,
+    config: Annotated[str | None, typer.Option(help="Id or name; the newest active one without it.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same random fiches.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Audit the same fiches in prompt mode and in tools mode, and show how the two differ."""
+    from conforme.compare_modes import Options, run
+
+    settings = _configured(log_level="warning")
+    options = Options(tuple(fiches or ()), random, config, seed, as_json=json)
+    _in_database(lambda database: run(options, settings, database))
+
+
 @app.command()
 def migrate() -> None:
     """Bring the database to the shape this version expects."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -118,11 +119,19 @@ def settle_memory() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
+def allow_open_files() -> None:
+    """As many as the system lets this process have: each open stream is one (`STREAM_MAX_CLIENTS`)."""
+    now_allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and now_allowed < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def serve(settings: Settings, url: str, role: "Role") -> None:
     """Runs one replica until it is told to stop, then drains it."""
     from conforme.app import Role, running
 
     asked = stop_on_signals()
+    allow_open_files()
     if role is Role.WORKER:
         async with running(settings, url, role):
             settle_memory()

@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     """How long SIGTERM lets running work finish before handing it over."""
     workflow_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=30, ge=1)
+    workflow_log_db_enabled: bool = False
+    """Keeps the lines of workflows in the database, for the routes that show them."""
+    workflow_log_retention_days: int = Field(default=30, ge=1)
     worker_concurrency: int = Field(default=20, ge=1, le=500)
     """Work of one lane that one replica runs at once."""
 
@@ -240,6 +243,19 @@ class Settings(BaseSettings):
     """Step analyses at once, all replicas together; room for all steps of one audit makes it two waves of answers."""
     audit_evidence_gating: bool = True
     audit_evidence_min_quote_chars: int = Field(default=12, ge=0)
+    audit_tools_max_messages: int = Field(default=8, ge=2, le=20)
+    """Tools mode: messages of the model per step, the answer included."""
+    audit_tools_token_budget: int = Field(default=60_000, ge=4_000, le=2_000_000)
+    """Tools mode: prompt tokens per step, all messages together."""
+    audit_tools_max_results: int = Field(default=25, ge=1, le=50)
+    """Matches of a search, when the model does not say how many."""
+    audit_tools_max_chunks: int = Field(default=20, ge=1, le=40)
+    """Chunks given out at once, their neighbours not counted."""
+    audit_tools_max_chars: int = Field(default=20_000, ge=1_000, le=80_000)
+    """Characters given out at once, when the model does not say how many."""
+    audit_tools_preview_chars: int = Field(default=450, ge=80, le=2_000)
+    audit_role_confidence: float = Field(default=0.9, gt=0.5, le=1)
+    """Below this, who spoke is not known well enough to decide: a person is asked to look."""
     audit_max_cost: Decimal | None = Field(default=None, gt=0)
     """Refuses an audit whose estimate exceeds this many units of the price table's currency."""
     audit_deadline_seconds: float = Field(default=1800.0, gt=0)

@@ -9,8 +9,9 @@ import pytest
 from audit_rows import audit, configured, step
 from conforme.accounts.actor import Actor, Scope
 from conforme.audits import queries
+from conforme.audits.filters import Filters
+from conforme.audits.list_queries import ListPage, listed
 from conforme.audits.models import AuditRow
-from conforme.audits.queries import Filters
 from conforme.foundation.database import Database, now
 
 CITATION = {
@@ -217,10 +218,9 @@ async def test_out_of_scope_audits_are_not_there(database: Database) -> None:
     foreign = Actor("user:2", Scope.GROUP, groupes=frozenset({"EQUIPE R2"}))
     nobody = Actor("user:3", Scope.SELF, crm_user_id="211")
     async with database.read() as session:
-        assert (await queries.listed(session, mine, Filters()))[1] == 1
+        assert (await listed(session, mine, Filters())).total == 1
         assert await queries.one(session, mine, audit_id) is not None
         for actor in (foreign, nobody):
-            assert await queries.listed(session, actor, Filters()) == ([], 0)
+            assert await listed(session, actor, Filters()) == ListPage([], 0, None)
             assert await queries.one(session, actor, audit_id) is None
-            assert await queries.of_fiche(session, actor, "900001", limit=10) == []
-        assert (await queries.listed(session, Actor.system("test"), Filters()))[1] == 2
+        assert (await listed(session, Actor.system("test"), Filters())).total == 2

@@ -51,6 +51,22 @@ def test_doctor_tells_an_unreachable_database(url: str, monkeypatch: pytest.Monk
     assert "not reachable" in answer.output
 
 
+def test_doctor_tells_whether_live_events_can_leave(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = conforme("doctor")
+    assert "through PostgreSQL (REDIS_URL is not set)" in answer.output
+    assert "not configured: events are on streams alone" in answer.output
+    monkeypatch.setenv("REDIS_URL", "redis://:a-password@127.0.0.1:1/0")
+    with in_thread(Sandbox()) as sandbox:
+        for name, value in sandbox.environment().items():
+            monkeypatch.setenv(name, value)
+        answer = conforme("doctor")
+        assert answer.exit_code == 0, "events are on streams all the same"
+        told = " ".join(answer.output.split())
+        assert "REDIS_URL: not reachable" in told
+        assert f"{sandbox.environment()['PUSHER_HOST']} (application" in told
+    assert "a-password" not in answer.output
+
+
 def test_migrate_says_when_it_is_done(url: str) -> None:
     answer = conforme("migrate")
     assert (answer.exit_code, answer.output.strip()) == (0, "The database is up to date.")

@@ -74,6 +74,34 @@ def test_a_sale_that_is_not_found_again_is_of_a_day_outside_that_it_may_be_of(
     assert found.sold.within(known.sold)
 
 
+sales = st.lists(st.tuples(st.sampled_from(DAYS), told), max_size=8)
+searches = st.lists(
+    st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS)).map(lambda pair: Span(min(pair), max(pair))),
+    max_size=6,
+)
+
+
+@given(sales, searches)
+def test_whatever_is_searched_each_range_holds_its_sales_and_no_other(
+    made: list[tuple[date, list[str | None]]], spans: list[Span]
+) -> None:
+    """A world of sales, of which only the search knows when they were made."""
+    noted: dict[int, Place] = {}
+    for span in spans:
+        days = days_between(span.start, span.end)
+        held = {number for number, (day, _) in enumerate(made) if span.start <= day <= span.end}
+        for number in held:
+            found = place(made[number][1], noted.get(number), span, days)
+            assert found is not None
+            noted[number] = found
+        for number, known in noted.items():
+            if number not in held and span.start <= known.day <= span.end:
+                noted[number] = displaced(known, span)
+        assert {number for number, each in noted.items() if each.day in days} == held
+        for number, each in noted.items():
+            assert each.sold.start <= made[number][0] <= each.sold.end
+
+
 @given(st.integers(2, 100))
 def test_halves_are_shorter_and_leave_nothing_out(count: int) -> None:
     days = [FIRST + timedelta(days=rank) for rank in range(count)]

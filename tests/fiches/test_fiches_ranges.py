@@ -4,11 +4,12 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from fiche_room import Crm
+from fiche_room import Crm, counted
 from range_room import ask, asked, begun, day, ended, fetched, job_of, known, later, sold_on, told
+from sqlalchemy import text
 
 from conforme.accounts.actor import Actor, Scope
-from conforme.fiches import range_fetch, range_workflows
+from conforme.fiches import range_fetch, range_search, range_workflows
 from conforme.fiches.coverage import DayState, today
 from conforme.fiches.range_fetch import RangeAsked
 from conforme.foundation.database import Database
@@ -213,6 +214,49 @@ async def test_a_range_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(Invalid, match=message):
         await ask(resources, wanted)
+
+
+async def test_a_day_is_stored_by_as_many_statements_however_many_sales_it_has(
+    resources: Resources, crm: Crm, database: Database
+) -> None:
+    """Nobody works here: the search is made by hand."""
+
+    async def statements(sales: int, *days: int) -> int:
+        crm.gateway.population.sales_per_day = sales
+        job = await begun(resources, asked(*days))
+        with counted(database) as sent:
+            await range_search.search(resources, job.id, [day(rank) for rank in range(days[0], days[1] + 1)])
+        assert (await job_of(database, job.id)).status == "complete"
+        return len(sent)
+
+    few, many = await statements(3, 0, 2), await statements(30, 7, 9)
+    assert few == many
+    few_moved, many_moved = await statements(3, 1, 1), await statements(30, 8, 8)
+    assert few_moved == many_moved
+
+
+async def test_what_ended_long_ago_is_forgotten_with_its_webhooks(
+    resources: Resources, crm: Crm, database: Database
+) -> None:
+    old, young = [
+        await begun(resources, asked(rank, rank, webhook_url="http://localhost:9/a")) for rank in (0, 1)
+    ]
+    for rank, job in enumerate((old, young)):
+        await range_search.search(resources, job.id, [day(rank)])
+    running = await begun(resources, asked(2, 2))
+    async with database.write() as session:
+        await session.execute(
+            text(
+                "update progressive_fetch_jobs set completed_at = now() - interval '31 days' where id = :id"
+            ),
+            {"id": old.id},
+        )
+    assert await range_workflows.trim(resources) == {"fetches": 1}
+    async with database.read() as session:
+        kept = await session.scalars(text("select id from progressive_fetch_jobs order by created_at"))
+        assert kept.all() == [young.id, running.id]
+        told_of = await session.scalars(text("select distinct job_id from webhook_deliveries"))
+        assert told_of.all() == [young.id]
 
 
 async def test_a_fetch_that_came_to_a_halt_goes_on(

@@ -45,7 +45,7 @@ async def test_only_what_is_old_is_deleted(
             await session.execute(text(statement))
     resources = jobs.resources_of(settings, database, Durable(settings, database))
     deleted = await retention.retention.body(cast("JobContext", Straight(resources)), None)  # pyright: ignore[reportArgumentType]
-    assert deleted == {"jobs": 0, "events": 5, "idempotency keys": 1}
+    assert deleted == {"jobs": 0, "events": 5, "lines of workflows": 0, "idempotency keys": 1}
     async with database.read() as session:
         assert (await session.scalars(text("select name from events"))).all() == ["new"]
         assert (await session.scalars(text("select key from idempotency_keys"))).all() == ["new"]

@@ -279,7 +279,7 @@ async def test_an_audit_that_is_still_running_waits_and_one_that_never_ended_fai
         (1, "status: it is still running; import again when it has ended")
     ]
     assert await rows(database, AuditRow.id, AuditRow.status, AuditRow.error_code) == [
-        (2, "failed", "LEGACY_UNFINISHED")
+        (2, "failed", "AUDIT_TIMEOUT")
     ]
     old.run("update audits set status = 'completed', completed_at = now() where id = 1")
     assert (await bring()).kinds["audits"].imported == 1

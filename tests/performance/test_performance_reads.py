@@ -64,6 +64,44 @@ async def test_a_list_of_audits_reads_no_large_column(
     assert [name for name in NOT_FOR_LISTS if name in sent] == []
 
 
+READS = {
+    "/api/audits?q=martel&prospect_query=odile&groupe_query=equipe&sort_by=score_percentage": 2,
+    "/api/audits?include_result_data=true&latest_only=false": 2,
+    "/api/audits/grouped?group_by=status": 1,
+    "/api/audits/grouped?group_by=score_bucket": 1,
+    "/api/audits/grouped?group_by=groupe": 1,
+    "/api/audits/grouped?group_by=audit_config": 2,
+    "/api/audits/grouped?group_by=fiche": 3,
+    "/api/audits/grouped-by-fiches": 4,
+    "/api/audits/export.csv": 1,
+    "/api/audit-configs/1/stats": 3,
+    "/api/audit-configs?include_stats=true": 2,
+}
+"""Statements of each; who signed in costs one more."""
+
+
+async def test_lists_groups_and_exports_take_few_statements_however_much_there_is(
+    api: httpx2.AsyncClient, database: Database, served: Database
+) -> None:
+    counts: list[dict[str, int]] = []
+    for numbers in (range(FEW), range(FEW, MANY)):
+        await _audits(database, numbers)
+        counts.append({path: len(await _statements(api, served, path)) for path in READS})
+    assert counts == [READS, READS]
+
+
+async def test_a_list_reads_what_an_audit_stored_only_where_it_is_asked_for(
+    api: httpx2.AsyncClient, database: Database, served: Database
+) -> None:
+    await _audits(database, range(FEW))
+    for path, read in {
+        "/api/audits": False,
+        "/api/audits/grouped-by-fiches": False,
+        "/api/audits?include_result_data=true": True,
+    }.items():
+        assert ("result_data" in " ".join(await _statements(api, served, path))) is read
+
+
 async def test_a_list_of_audits_tells_neither_mail_nor_telephone_of_a_prospect(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
@@ -74,7 +112,7 @@ async def test_a_list_of_audits_tells_neither_mail_nor_telephone_of_a_prospect(
     assert "0199001234" not in text
 
 
-async def test_the_audits_of_a_fiche_take_one_statement_however_many_there_are(
+async def test_the_audits_of_a_fiche_take_five_statements_however_many_there_are(
     api: httpx2.AsyncClient, database: Database, served: Database
 ) -> None:
     async with database.write() as session:
@@ -86,10 +124,10 @@ async def test_the_audits_of_a_fiche_take_one_statement_however_many_there_are(
             async with database.write() as session:
                 await audit(session, pinned, number, fiche_id="777", fiche_cache_id=cache_id)
         counts.append(len(await _statements(api, served, "/api/audits/by-fiche/777")))
-    assert counts == [1, 1]
+    assert counts == [5, 5]
 
 
-async def test_an_audit_takes_eight_statements_however_many_steps_it_has(
+async def test_an_audit_takes_nine_statements_however_many_steps_it_has(
     api: httpx2.AsyncClient, database: Database, served: Database
 ) -> None:
     pinned = await configured(database)
@@ -100,7 +138,7 @@ async def test_an_audit_takes_eight_statements_however_many_steps_it_has(
             for position in range(1, steps + 1):
                 await step(session, audit_id, position)
         counts.append(len(await _statements(api, served, f"/api/audits/{audit_id}")))
-    assert counts == [8, 8]
+    assert counts == [9, 9]
 
 
 def _sold(times: int) -> dict[str, Any]:

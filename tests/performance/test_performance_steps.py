@@ -16,7 +16,7 @@ from conforme.audits.models import AuditRow, CitationRow, ControlPointRow
 from conforme.audits.timeline import Call, build
 from conforme.foundation.database import Database
 from conforme.foundation.durable import Durable
-from conforme.foundation.llm import ModelReply, ModelRequest, T, Usage
+from conforme.foundation.llm import Consultation, ModelReply, ModelRequest, T, ToolUse, Usage
 from conforme.foundation.outbound import Outbound
 from conforme.foundation.resources import Resources
 from conforme.sandbox.auditor import audit_step
@@ -44,6 +44,9 @@ class Auditor:
     async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:
         verdict = request.output.model_validate(audit_step(request.prompt))
         return ModelReply(verdict, Usage(100, 0, 10), self.provider, self.name, 1, 1)
+
+    async def consult(self, request: Consultation[T]) -> ModelReply[T] | ToolUse:
+        raise NotImplementedError
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from math import exp
 from typing import Any
 
 import httpx2
@@ -103,7 +104,7 @@ async def test_words_language_and_length_are_read() -> None:
         text="Bonjour Madame",
         language_code="fra",
         language_probability=0.98,
-        words=(Word("Bonjour", 0.1, 0.5, "speaker_0"), Word("Madame", 0.6, 1.1, "speaker_0")),
+        words=(Word("Bonjour", 0.1, 0.5, "speaker_0", exp(-0.1)), Word("Madame", 0.6, 1.1, "speaker_0")),
         audio_seconds=1.1,
     )
 

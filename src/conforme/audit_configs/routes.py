@@ -1,6 +1,7 @@
 """`/api/audit-configs`: read, check and edit configurations (spec/audits §2)."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
@@ -12,10 +13,13 @@ from conforme.accounts.auth import may
 from conforme.audit_configs import drafts, queries, service
 from conforme.audit_configs.drafts import point_columns, rules_of
 from conforme.audit_configs.models import AuditConfig
+from conforme.audit_configs.ports import Usage, usage_reader
 from conforme.audit_configs.schemas import (
     Answer,
     ConfigLine,
     ConfigOut,
+    ConfigStats,
+    ConfigWithStats,
     Counted,
     CreateConfig,
     CreateStep,
@@ -27,6 +31,7 @@ from conforme.audit_configs.schemas import (
     UpdateStep,
     Validation,
 )
+from conforme.foundation.database import ReadSession
 from conforme.foundation.errors import Invalid
 from conforme.foundation.web import ERRORS, ResourcesDep, path_id
 
@@ -66,11 +71,18 @@ def _invalid(sentence: str) -> dict[int | str, dict[str, Any]]:
 
 @router.get("")
 async def listing(
-    resources: ResourcesDep, _actor: Reader, include_inactive: str = "", include_steps: str = ""
-) -> Listing[ConfigLine | ConfigOut]:
-    """Configurations, newest first; with their steps when `include_steps` is `true`."""
+    resources: ResourcesDep,
+    actor: Reader,
+    include_inactive: str = "",
+    include_steps: str = "",
+    include_stats: str = "",
+) -> Listing[ConfigLine | ConfigOut | ConfigStats]:
+    """Configurations, newest first; with their steps, or how each was used instead, for `true`."""
     inactive = include_inactive == "true"
     async with resources.database.read() as session:
+        if include_stats == "true":
+            used = await _all_stats(session, actor)
+            return Listing(data=[*used], count=len(used))
         if include_steps == "true":
             full = await queries.all_configs(session, include_inactive=inactive)
             return Listing(data=[ConfigOut.model_validate(config) for config in full], count=len(full))
@@ -94,11 +106,26 @@ async def create(resources: ResourcesDep, actor: Writer, body: CreateConfig) -> 
 
 
 @router.get("/{config_id}")
-async def one(resources: ResourcesDep, _actor: Reader, config_id: str) -> Answer[ConfigOut]:
-    """One configuration with its steps."""
+async def one(
+    resources: ResourcesDep, actor: Reader, config_id: str, include_stats: str = ""
+) -> Answer[ConfigWithStats | ConfigOut]:
+    """One configuration with its steps, and how it was used when `include_stats` is `true`."""
     async with resources.database.read() as session:
         config = await drafts.existing(session, path_id(config_id, CONFIG_LABEL))
-    return Answer(data=ConfigOut.model_validate(config))
+        usage = await usage_reader()(session, actor, [config.id]) if include_stats == "true" else None
+    shown = ConfigOut.model_validate(config)
+    if usage is None:
+        return Answer(data=shown)
+    return Answer(data=ConfigWithStats(**shown.model_dump(), stats=_stats(config, usage)))
+
+
+@router.get("/{config_id}/stats")
+async def stats(resources: ResourcesDep, actor: Reader, config_id: str) -> Answer[ConfigStats]:
+    """How a configuration was used, over the audits in scope."""
+    async with resources.database.read() as session:
+        config = await drafts.existing(session, path_id(config_id, CONFIG_LABEL))
+        usage = await usage_reader()(session, actor, [config.id])
+    return Answer(data=_stats(config, usage))
 
 
 @router.put("/{config_id}", responses=_invalid("Invalid update audit config input"))
@@ -165,6 +192,32 @@ async def delete_step(resources: ResourcesDep, _actor: Writer, step_id: str) -> 
     async with resources.database.write() as session:
         await service.remove_step(session, path_id(step_id, STEP_LABEL))
     return Said(message="Step deleted")
+
+
+async def _all_stats(session: ReadSession, actor: Actor) -> list[ConfigStats]:
+    """Of every configuration, inactive ones too, newest first."""
+    configs = await queries.listed_configs(session, include_inactive=True)
+    usage = await usage_reader()(session, actor, [])
+    return [_stats(each.config, usage) for each in configs]
+
+
+def _stats(config: AuditConfig, usage: Mapping[int, Usage]) -> ConfigStats:
+    used = usage.get(config.id, Usage())
+    return ConfigStats(
+        id=config.id,
+        name=config.name,
+        total_audits=used.total,
+        completed_audits=used.completed,
+        failed_audits=used.failed,
+        average_score=_float(used.average_score),
+        average_duration_ms=_float(used.average_duration_ms),
+        last_used_at=used.last_used_at,
+        compliance_rate=100 * used.compliant / used.completed if used.completed else 0.0,
+    )
+
+
+def _float(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _line(listed: queries.Listed) -> ConfigLine:

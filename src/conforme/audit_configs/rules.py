@@ -62,6 +62,10 @@ class _InForce(_Value):
         return not (too_early or too_late or elsewhere)
 
     @property
+    def has_days(self) -> bool:
+        return self.valid_from is not None or self.valid_to is not None
+
+    @property
     def upside_down(self) -> bool:
         return self.valid_from is not None and self.valid_to is not None and self.valid_to < self.valid_from
 

@@ -91,6 +91,20 @@ class ConfigScalars(Wire):
     updated_at: WireTime
 
 
+class ConfigStats(Reference):
+    """How a configuration was used (spec/audits §2.3): not rounded, deleted audits included."""
+
+    total_audits: int
+    completed_audits: int
+    failed_audits: int
+    average_score: float | None
+    """Of completed audits, as the duration and the rate."""
+    average_duration_ms: float | None
+    last_used_at: WireTime | None
+    compliance_rate: float
+    """0 to 100; 0 while none is completed."""
+
+
 class ConfigLine(ConfigScalars):
     """A configuration in a list."""
 
@@ -101,6 +115,10 @@ class ConfigOut(ConfigScalars):
     """A configuration with its steps by position."""
 
     steps: list[StepOut]
+
+
+class ConfigWithStats(ConfigOut):
+    stats: ConfigStats
 
 
 class _Incoming(Wire):

@@ -3,18 +3,35 @@
 The durable workflow and the command line both go through here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 from conforme.audit_configs.rules import StepRule
+from conforme.audits import timeline
+from conforme.audits.admission import Admission
 from conforme.audits.case import Case
 from conforme.audits.evidence import Policy, gate
-from conforme.audits.prompting import Again, points_in_force, question
+from conforme.audits.lookup import Budget, Looked, Memory, Remembered, look_up
+from conforme.audits.prompting import Again, consultation, points_in_force, prompt_version, question
 from conforme.audits.scoring import PointMark, StepScore, score_step
 from conforme.audits.unsure import doubted
 from conforme.audits.verdicts import PointFinding, Statut, StepFinding
 from conforme.foundation.llm import LanguageModel, Spent, Usage
 
 OUT_OF_FORCE = "[Auto-check] Règle non applicable à la date de l'appel."
+
+
+@dataclass(frozen=True)
+class ToolsMode:
+    """How a step is analysed in tools mode."""
+
+    budget: Budget
+    memory: Memory = field(default_factory=Remembered)
+
+
+class _Asking(TypedDict):
+    cache_key: str
+    model: str | None
 
 
 @dataclass(frozen=True)
@@ -27,10 +44,18 @@ class StepAnalysis:
     """One per control point of the step, those out of force included."""
     score: StepScore
     spent: Spent
+    """Of the answer; what tools mode asked before it was told to its memory."""
+    looked: Looked | None = None
+    """What was looked up, in tools mode."""
 
     @property
     def usage(self) -> Usage:
-        return self.spent.usage
+        """Of everything that was asked about the step."""
+        return self.spent.usage + self.looked.usage if self.looked else self.spent.usage
+
+    @property
+    def prompt_version(self) -> str:
+        return prompt_version(tools=self.looked is not None)
 
     @property
     def total_citations(self) -> int:
@@ -45,9 +70,12 @@ async def analyse_step(  # noqa: PLR0913 -- what is asked, of whom, and how it i
     cache_key: str,
     policy: Policy,
     model_name: str | None = None,
+    tools: ToolsMode | None = None,
     again: Again | None = None,
 ) -> StepAnalysis:
     """Asks the model about one step and keeps what the words support; `again` asks once more, maybe about one point.
+
+    With `tools` the model is given no transcript: it looks for what it needs.
 
     An incomplete answer is the caller's to judge (`finding.missing`): the money is spent either way.
 
@@ -56,11 +84,21 @@ async def analyse_step(  # noqa: PLR0913 -- what is asked, of whom, and how it i
     """
     points = points_in_force(step, case.day, case.rules.call_origin)
     asked = points if again is None else again.asked(points)
-    request = question(case.rules, step, asked, case.transcript, cache_key=cache_key, model=model_name)
-    reply = await model.ask(request if again is None else again.added_to(request))
-    finding = gate(reply.output, asked, case.index, policy)
+    asking: _Asking = {"cache_key": cache_key, "model": model_name}
+    looked: Looked | None = None
+    if tools is None:
+        request = question(case.rules, step, asked, case.transcript, **asking)
+        reply = await model.ask(request if again is None else again.added_to(request))
+    else:
+        calls = timeline.overview(case.timeline)
+        consulted = consultation(case.rules, step, asked, calls, **asking)
+        if again is not None:
+            consulted = replace(consulted, prompt=again.added_to(consulted).prompt)
+        reply, looked = await look_up(model, consulted, case.catalogue, tools.budget, tools.memory)
+    admission = Admission(case.timeline, policy.sure_of_role, looked.desk if looked else None)
+    finding = gate(reply.output, asked, case.index, policy, admission)
     held = tuple(doubted(point, case.index) for point in all_points(step, finding) if _wanted(point, again))
-    return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent)
+    return StepAnalysis(step, finding, held, score_step(marks(step, held), step.weight), reply.spent, looked)
 
 
 def _wanted(point: PointFinding, again: Again | None) -> bool:

@@ -30,6 +30,7 @@ from conforme.audits.models import OPEN
 from conforme.audits.requests import AuditWish, Desk, create_audit, in_whose_name, queue_again
 from conforme.audits.settling import progress, settle
 from conforme.audits.stages import BATCH
+from conforme.audits.versions import hold_versions
 from conforme.fiches.scope import visible_fiche_ids
 from conforme.foundation import events
 from conforme.foundation.database import WriteSession, now
@@ -174,6 +175,7 @@ async def _begin(
 ) -> int:
     config_id = batch.audit_config_id
     wish = AuditWish(fiche_id, config_id, trigger_source=BATCH, user_id=batch.user_id, use_rlm=batch.use_rlm)
+    await hold_versions(session, fiche_id, config_id)
     audit = await create_audit(
         session,
         resources.durable,

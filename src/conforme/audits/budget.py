@@ -6,7 +6,7 @@ from decimal import Decimal
 from conforme.audit_configs.rules import Rules
 from conforme.audits.errors import AuditFailed
 from conforme.audits.prompting import instructions
-from conforme.foundation.ledger import Plan, PriceTable, estimate
+from conforme.foundation.ledger import CHARS_PER_TOKEN, Plan, PriceTable, estimate
 from conforme.foundation.resources import Resources
 from conforme.transcriptions.queries import TranscribedRecording
 
@@ -19,34 +19,39 @@ OWN_CHARS = 400
 
 
 def require_affordable(
-    resources: Resources, rules: Rules, recordings: Iterable[TranscribedRecording]
+    resources: Resources, rules: Rules, recordings: Iterable[TranscribedRecording], *, tools: bool = False
 ) -> None:
     """Raises `AuditFailed` (code AUDIT_TOO_EXPENSIVE) when the estimate exceeds the limit.
 
     The estimate takes what is known: words where there are some, else the length of the call; without a limit
-    nothing is estimated.
+    nothing is estimated. In tools mode each step is taken to use its whole token budget.
     """
     limit = resources.settings.audit_max_cost
     if limit is None:
         return
-    cost = estimated_cost(resources, rules, list(recordings))
+    cost = estimated_cost(resources, rules, list(recordings), tools=tools)
     if cost > limit:
         message = f"The audit would cost about {cost:.2f}, more than AUDIT_MAX_COST ({limit})"
         raise AuditFailed(message, phase="budget", code="AUDIT_TOO_EXPENSIVE")
 
 
-def estimated_cost(resources: Resources, rules: Rules, recordings: list[TranscribedRecording]) -> Decimal:
+def estimated_cost(
+    resources: Resources, rules: Rules, recordings: list[TranscribedRecording], *, tools: bool = False
+) -> Decimal:
     """Speech of the calls not transcribed yet, and the questions of every step; in the table's currency."""
     settings = resources.settings
     prices = PriceTable.load(settings.price_table)
     unheard = sum(each.duration_seconds or 0 for each in recordings if not each.has_transcription)
     speech = prices.speech_cost("elevenlabs", settings.elevenlabs_model, Decimal(unheard))
     shared = len(instructions()) + len(rules.system_prompt or "") + sum(_chars(each) for each in recordings)
+    own = [OWN_CHARS + len(step.model_dump_json()) for step in rules.steps]
+    if tools:
+        shared, own = 0, [settings.audit_tools_token_budget * CHARS_PER_TOKEN for _ in rules.steps]
     plan = Plan(
         provider=resources.model.provider,
         model=resources.model.name,
         shared_chars=shared,
-        own_chars=[OWN_CHARS + len(step.model_dump_json()) for step in rules.steps],
+        own_chars=own,
         output_tokens=ANSWER_TOKENS,
     )
     return speech.amount + estimate(plan, prices).expected.amount

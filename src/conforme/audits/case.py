@@ -5,6 +5,7 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from weakref import WeakValueDictionary
 
 from sqlalchemy import select
@@ -13,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from conforme.audit_configs.revisions import revision
 from conforme.audit_configs.rules import Rules, StepRule
 from conforme.audits import queries, timeline
+from conforme.audits.desk import Catalogue
 from conforme.audits.evidence import TranscriptIndex
 from conforme.audits.models import TranscriptSnapshot
 from conforme.audits.timeline import Timeline
@@ -33,6 +35,11 @@ class Case:
     """The transcript block of the prompt."""
     day: date | None
     """When the last call took place: the rules of that day apply."""
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The same words as tools mode searches them."""
+        return Catalogue(self.index)
 
     def step(self, position: int) -> StepRule:
         return next(step for step in self.rules.steps if step.position == position)

@@ -46,6 +46,7 @@ async def confirm(resources: Resources, audit_id: int, position: int, reference:
     step = case.step(position)
     if not critical_points(step):
         return {"asked": False}
+    tools = stages.tools_again(resources.settings, audit)
     try:
         second = await analyse_step(
             resources.model,
@@ -54,10 +55,14 @@ async def confirm(resources: Resources, audit_id: int, position: int, reference:
             cache_key=f"audit-{audit_id}",
             policy=stages.policy_of(resources.settings),
             model_name=audit.model,
+            tools=tools,
         )
     except ModelError as error:
         await _bill(resources, audit_id, position, error.spent)
         raise
+    finally:
+        for spent in await stages.asked_on_the_way(tools):
+            await _bill(resources, audit_id, position, spent)
     if second.finding.missing:
         await _bill(resources, audit_id, position, second.spent)
         raise AnswerIncomplete(second.finding.missing)

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import select
 
 from conforme.audit_configs.revisions import Revision, revision
-from conforme.audits import queries, settling, telling, totals
+from conforme.audits import queries, settling, telling, timing, totals
 from conforme.audits.batch_models import CANCELLED, FAILED, SUCCEEDED
 from conforme.audits.errors import AuditFailed
 from conforme.audits.models import OPEN, AuditRow, StepResultRow
@@ -38,6 +38,7 @@ async def finish(resources: Resources, audit_id: int) -> dict[str, Any]:
             return {"status": "completed", "niveau": known.niveau}
         audit = require_open(known)
         pinned = await revision(session, audit.config_revision_id)
+        await timing.apply(session, audit, pinned.rules)
         steps = await queries.steps_of(session, audit_id)
         score = await score_of(session, audit_id, pinned.rules)
         if not score.complete:
@@ -73,7 +74,7 @@ def _result(
     audit: AuditRow, pinned: Revision, steps: list[StepResultRow], score: AuditScore, fiche: FicheCache | None
 ) -> dict[str, Any]:
     """The snapshot of spec/audits §3.5, its steps left to their rows."""
-    approach = telling.APPROACH
+    approach = telling.approach(audit)
     compliance = totals.compliance(score)
     names = [fiche.prospect_prenom, fiche.prospect_nom] if fiche else []
     return {

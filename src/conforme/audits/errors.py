@@ -1,6 +1,7 @@
 """Why an audit stops, or an answer cannot be used."""
 
 from conforme.foundation.errors import Conflict, ConformeError, External, Unavailable
+from conforme.foundation.llm import ModelError
 
 
 class AuditFailed(ConformeError):
@@ -20,6 +21,10 @@ class AnswerIncomplete(External):
     def __init__(self, missing: tuple[int, ...]) -> None:
         numbers = ", ".join(str(number) for number in missing)
         super().__init__(f"The model did not answer control points {numbers}", retryable=True)
+
+
+class NothingRead(ModelError):
+    """AUDIT_TOOLS_TOKEN_BUDGET and AUDIT_TOOLS_MAX_MESSAGES left no room to read the call"""
 
 
 class AuditStillRunning(Conflict):
@@ -80,3 +85,9 @@ class RerunLost(Unavailable):
     """The rerun did not end in time"""
 
     code = "RERUN_TIMEOUT"
+
+
+class ConfigurationNotInForce(Conflict):
+    """The configuration is not in force on the day of the calls"""
+
+    code = "CONFIG_NOT_IN_FORCE"

@@ -9,10 +9,11 @@ go down. Pure.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from conforme.audit_configs.rules import ControlPoint
+from conforme.audits.admission import OPEN, SURE_OF_ROLE, Admission
 from conforme.audits.alignment import ELLIPSIS, Alignment, align
 from conforme.audits.faults import fault, gaps_of
 from conforme.audits.lexicon import Kind, kind
@@ -45,6 +46,8 @@ class Policy:
     """Off: quotes are still looked for, but statuses stay as the model gave them."""
     min_quote_chars: int = MIN_QUOTE_CHARS
     """0 stands for the default (spec/audits §7)."""
+    sure_of_role: float = SURE_OF_ROLE
+    """How sure it must be who spoke for a quote to be refused, or taken without a doubt, on that ground."""
 
 
 # One quote
@@ -222,6 +225,9 @@ _REASONS: Final = {
     DropReason.NEGATION: "une négation diffère",
     DropReason.NUMBER: "un nombre ou une date diffère",
     DropReason.GAP: "des passages éloignés sont réunis",
+    DropReason.NOT_FETCHED: "extrait jamais demandé",
+    DropReason.TO_AUDITOR: "paroles adressées à l'auditeur",
+    DropReason.WRONG_SPEAKER: "dit par une autre personne que celle qui devait le dire",
 }
 
 
@@ -230,6 +236,7 @@ def gate(
     points: Sequence[tuple[int, ControlPoint]],
     index: TranscriptIndex,
     policy: Policy | None = None,
+    admission: Admission = OPEN,
 ) -> StepFinding:
     """What is left of a verdict when only the words that were found count.
 
@@ -241,6 +248,7 @@ def gate(
         points: the numbered points it was asked about.
         index: the words of the fiche.
         policy: how strictly; the default asks for evidence.
+        admission: what a quote has to be besides spoken.
 
     Returns:
         Findings on the points that were answered; those that were not are in `missing`, never guessed.
@@ -249,7 +257,9 @@ def gate(
     answers = _answers(verdict.points_controle)
     asked = [number for number, _ in points]
     found = tuple(
-        _point(answers[number], point, index, chosen) for number, point in points if number in answers
+        _point(answers[number], point, _Court(index, chosen, admission))
+        for number, point in points
+        if number in answers
     )
     return StepFinding(
         points=found,
@@ -280,11 +290,33 @@ def _merged(one: PointVerdict, other: PointVerdict) -> PointVerdict:
     return careful.model_copy(update={"citations": [*one.citations, *other.citations]})
 
 
-def _point(
-    verdict: PointVerdict, point: ControlPoint, index: TranscriptIndex, policy: Policy
-) -> PointFinding:
+@dataclass(frozen=True, slots=True)
+class _Court:
+    """What quotes are held against."""
+
+    index: TranscriptIndex
+    policy: Policy
+    admission: Admission
+
+    def hear(self, claim: CitationClaim, point: ControlPoint) -> Citation | DroppedCitation:
+        """The passage a quote repeats, when it may count for this point."""
+        found = self._find(claim)
+        if isinstance(found, DroppedCitation) or (wrong := self.admission.fault(found, point)) is None:
+            return found
+        for place in self.admission.elsewhere(found):
+            moved = self._find(claim.model_copy(update={"enregistrement": place[0], "tour": place[1]}))
+            if isinstance(moved, Citation) and self.admission.fault(moved, point) is None:
+                return replace(moved, relocated=True)
+        return _dropped(claim, wrong)
+
+    def _find(self, claim: CitationClaim) -> Citation | DroppedCitation:
+        return locate(claim, self.index, self.policy.min_quote_chars or MIN_QUOTE_CHARS)
+
+
+def _point(verdict: PointVerdict, point: ControlPoint, court: _Court) -> PointFinding:
+    policy = court.policy
     claims = dict.fromkeys(verdict.citations) if _may_cite(verdict.statut, point, policy) else ()
-    results = [locate(claim, index, policy.min_quote_chars or MIN_QUOTE_CHARS) for claim in claims]
+    results = [court.hear(claim, point) for claim in claims]
     citations = tuple(result for result in results if isinstance(result, Citation))
     dropped = tuple(result for result in results if isinstance(result, DroppedCitation))
     statut = _held(verdict.statut, point, found=bool(citations)) if policy.gating else verdict.statut
@@ -298,6 +330,7 @@ def _point(
         minutages=_distinct(citation.minutage for citation in citations),
         erreur_transcription_notee=verdict.erreur_transcription_notee,
         variation_phonetique_utilisee=verdict.variation_phonetique_utilisee or None,
+        doubts=court.admission.doubts(point, citations, dropped),
     )
 
 

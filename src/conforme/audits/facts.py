@@ -20,7 +20,6 @@ from conforme.audits.models import (
     StepResultRow,
     VerdictRow,
 )
-from conforme.audits.prompting import prompt_version
 from conforme.audits.verdicts import LOCATED, PointFinding
 from conforme.foundation.database import ReadSession, Writer
 from conforme.foundation.rows import Rows, write_rows
@@ -86,7 +85,7 @@ def said_by_model(analysis: StepAnalysis, basis: Basis, version: str | None = No
     """The columns that tell by which model, prompt, rules and words something was said."""
     return {
         "model": analysis.spent.model.replace("\0", "")[:200],
-        "prompt_version": version or prompt_version(),
+        "prompt_version": version or analysis.prompt_version,
         "config_revision_id": basis.config_revision_id,
         "transcript_snapshot_id": basis.transcript_snapshot_id,
     }
@@ -126,6 +125,7 @@ def _kind(text: str) -> history.Kind:
     kinds: dict[str, history.Kind] = {
         "run": "run",
         "confirmation": "confirmation",
+        "chronology": "chronology",
         "rerun": "rerun",
         "review": "review",
     }

@@ -9,18 +9,21 @@ from decimal import Decimal
 from typing import TypeVar
 
 from conforme.audit_configs.rules import Rules
-from conforme.audits.analysis import StepAnalysis, analyse_step, marks
+from conforme.audits.analysis import StepAnalysis, ToolsMode, analyse_step, marks
 from conforme.audits.case import Case, open_case
 from conforme.audits.errors import AnswerIncomplete
 from conforme.audits.evidence import Policy
+from conforme.audits.lookup import Budget, Remembered
 from conforme.audits.scoring import AuditScore, StepOutcome, score_audit
+from conforme.audits.speakers import decided_by_rules, roles_of
 from conforme.audits.timeline import Call, build
 from conforme.audits.verdicts import EvidenceStatistics, Niveau
 from conforme.foundation.errors import ConformeError
 from conforme.foundation.jobs import Retry
 from conforme.foundation.ledger import PriceTable, model_call
-from conforme.foundation.llm import LanguageModel, ModelError, Usage
+from conforme.foundation.llm import LanguageModel, ModelError, Spent, Usage
 from conforme.transcriptions.heard import HeardCall
+from conforme.transcriptions.words import turns_of
 
 AT_ONCE = 8
 """Steps of one call asked at the same moment, behind the first."""
@@ -38,6 +41,10 @@ class Auditor:
     retry: Retry
     prices: PriceTable | None
     """`None` when nothing is paid."""
+    tools: Budget | None = None
+    """Tools mode and how much it may use; `None` puts the whole transcript into each question."""
+    tell_spent: Callable[[Spent], None] = lambda _spent: None
+    """Hears of each request and what it took."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class NotAnalysed:
 class Spending:
     """What the questions of one call took, answered or not."""
 
+    requests: int = 0
     usage: Usage = field(default_factory=Usage)
     cost: Decimal = Decimal(0)
     currency: str = ""
@@ -78,7 +86,10 @@ class FileAudit:
 
 def case_of_file(rules: Rules, call: HeardCall) -> Case:
     """The case of one heard call; nothing is known of when it took place."""
-    return open_case(rules, build([Call("call", call.words, duration_seconds=call.duration_seconds)]))
+    roles = roles_of(decided_by_rules(turns_of(call.words)))
+    return open_case(
+        rules, build([Call("call", call.words, duration_seconds=call.duration_seconds, roles=roles)])
+    )
 
 
 async def audit_call(
@@ -98,8 +109,19 @@ async def audit_call(
     Returns:
         The audit; a step that cannot be analysed is reported, never judged.
     """
-    began = time.perf_counter()
     case = await asyncio.to_thread(case_of_file, auditor.rules, call)
+    return await audit_case(auditor, case, call, name, tell)
+
+
+async def audit_case(
+    auditor: Auditor,
+    case: Case,
+    call: HeardCall,
+    name: str,
+    tell: Callable[[int, int], None] = lambda _done, _total: None,
+) -> FileAudit:
+    """The same for a case that is open already; `call` is only passed on."""
+    began = time.perf_counter()
     questions = _Questions(auditor, case)
     positions = sorted(step.position for step in auditor.rules.steps)
     gate = asyncio.Semaphore(AT_ONCE)
@@ -138,6 +160,7 @@ class _Questions:
         self.spending = Spending()
         self._auditor = auditor
         self._case = case
+        self._looked_up: dict[int, Remembered] = {}
         # Names of files may be names of people: the provider gets a digest.
         self._cache_key = f"file-{hashlib.sha256(case.transcript.encode()).hexdigest()[:24]}"
 
@@ -149,6 +172,7 @@ class _Questions:
             return NotAnalysed(position, self._case.step(position).name, error.message)
 
     async def _attempt(self, position: int) -> StepAnalysis:
+        budget, looked_up = self._auditor.tools, self._looked_up.setdefault(position, Remembered(self._spend))
         try:
             analysis = await analyse_step(
                 self._auditor.model,
@@ -156,21 +180,24 @@ class _Questions:
                 self._case.step(position),
                 cache_key=self._cache_key,
                 policy=self._auditor.policy,
+                tools=None if budget is None else ToolsMode(budget, looked_up),
             )
         except ModelError as error:
-            self._spend(error)
+            self._spend(error.spent)
             raise
-        self._spend(analysis)
+        self._spend(analysis.spent)
         if analysis.finding.missing:
             raise AnswerIncomplete(analysis.finding.missing)
         return analysis
 
-    def _spend(self, what: StepAnalysis | ModelError) -> None:
-        if what.spent is None:
+    def _spend(self, spent: Spent | None) -> None:
+        if spent is None:
             return
-        self.spending.usage = self.spending.usage + what.spent.usage
+        self._auditor.tell_spent(spent)
+        self.spending.requests += spent.attempts
+        self.spending.usage = self.spending.usage + spent.usage
         if self._auditor.prices is not None:
-            cost = model_call(what.spent, purpose="audit-step").cost(self._auditor.prices)
+            cost = model_call(spent, purpose="audit-step").cost(self._auditor.prices)
             self.spending.cost += cost.amount
             self.spending.currency = cost.currency
 

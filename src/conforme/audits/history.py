@@ -3,6 +3,7 @@
 Verdicts are appended (`audit_verdicts`); what holds is derived by `held`, from the oldest to the newest:
 
 - a run of the model, or a rerun of the step, is what the step rests on; a rerun of one point replaces that point alone;
+- words that came after their time (chronology) make a point that is met one that is met in part;
 - a second opinion (confirmation) changes nothing: where it differs, the point is in doubt;
 - what a person says of a point, or of the step, stands above the model, whatever the model says later, unless a rerun
   was allowed to replace it. A person's status for a point also ends what a person concluded on the step before.
@@ -12,6 +13,7 @@ Contents are JSON values as they are stored:
     run, rerun of a step    {commentaire_global, mots_cles_trouves, erreurs_transcription_tolerees, total_tokens,
                              raw_result, points: [point]}
     rerun of a point        {point (text), finding: point}
+    chronology              {late: {number: note}}
     confirmation            {statuts: {number: statut}}
     review of a point       {point (text), statut?, commentaire?}
     review of a step        {traite, conforme, score, niveau_conformite}
@@ -31,9 +33,11 @@ from conforme.audits.doubts import Doubt, DoubtReason
 from conforme.audits.scoring import VALUES, Decision, PointMark, StepOutcome, StepScore
 from conforme.audits.verdicts import Conforme, Niveau, Statut
 
-Kind = Literal["run", "confirmation", "rerun", "review"]
+Kind = Literal["run", "confirmation", "rerun", "review", "chronology"]
 Json = Mapping[str, Any]
 
+LATE: Final = 0.7
+"""Certainty that a point whose words came after their time is met in part only."""
 STRANGE: Final = 0.3
 """Certainty of a point that one opinion judges and the other does not find applicable."""
 
@@ -97,6 +101,8 @@ def after(before: Held, fact: Fact) -> Held:
             return _judged_anew(before, fact) if fact.point is None else _point_judged_anew(before, fact)
         case "confirmation":
             return _compared(before, fact.content["statuts"])
+        case "chronology":
+            return _timed(before, fact.content["late"])
         case "review":
             return _decided(before, fact) if fact.point is None else _point_reviewed(before, fact)
 
@@ -127,6 +133,25 @@ def _compared(before: Held, statuts: Json) -> Held:
         for number, point in before.points.items()
     }
     return replace(before, points=points)
+
+
+def _timed(before: Held, late: Json) -> Held:
+    """Points that were met after their time are met in part; said once, it changes nothing more."""
+    points = {
+        number: _too_late(point, late[str(number)]) if str(number) in late else point
+        for number, point in before.points.items()
+    }
+    return replace(before, points=points)
+
+
+def _too_late(point: Json, note: str) -> Json:
+    known = doubts.from_json(point["doubts"])
+    if any(doubt.reason is DoubtReason.CHRONOLOGY for doubt in known):
+        return point
+    told = doubts.to_json(doubts.merged((*known, Doubt(DoubtReason.CHRONOLOGY, LATE))))
+    statut = Statut.PARTIEL if point["statut"] == Statut.PRESENT else Statut(point["statut"])
+    comment = f"{point['commentaire']} {note}".strip()
+    return {**point, "statut": statut.value, "commentaire": comment, "doubts": told}
 
 
 def _doubted(point: Json, other: Statut) -> Json:

@@ -24,6 +24,22 @@ from conforme.foundation.database import Base, Identified, Updated
 
 STATUSES = ("pending", "running", "completed", "failed")
 OPEN = ("pending", "running")
+FACTS = [
+    "audit_config_id",
+    "status",
+    "niveau",
+    "is_compliant",
+    "score_percentage",
+    "completed_at",
+    "duration_ms",
+    "total_tokens",
+    "failed_steps",
+    "automation_schedule_id",
+    "automation_run_id",
+    "trigger_source",
+    "is_latest",
+    "deleted_at",
+]
 
 
 class TranscriptSnapshot(Identified, Base):
@@ -50,19 +66,18 @@ class AuditRow(Updated, Base):
             postgresql_where=text("status in ('pending', 'running')"),
         ),
         Index("ix_audits_fiche_id_is_latest", "fiche_id", "is_latest"),
-        Index(None, "created_at", "id"),
-        # What lists show unless they are asked for more: in their order, and by the fiche that decides who sees it.
+        # What lists filter, sort and group by, beside rows that are many times as wide: in the order of lists, and by
+        # the fiche that decides who sees it.
+        Index("ix_audits_facts", "created_at", "id", postgresql_include=["fiche_cache_id", *FACTS]),
+        Index("ix_audits_facts_of_fiche", "fiche_cache_id", postgresql_include=["created_at", "id", *FACTS]),
+        Index("ix_audits_with_error", "id", postgresql_where=text("error_message is not null")),
+        Index("ix_audits_without_fiche", "fiche_id", "id", postgresql_where=text("fiche_cache_id is null")),
+        # What lists show unless they are asked for more: counted by it.
         Index(
             "ix_audits_listed",
             "created_at",
             "id",
             postgresql_include=["fiche_cache_id"],
-            postgresql_where=text("is_latest is true and deleted_at is null"),
-        ),
-        Index(
-            "ix_audits_listed_of_fiche",
-            "fiche_cache_id",
-            postgresql_include=["created_at", "id"],
             postgresql_where=text("is_latest is true and deleted_at is null"),
         ),
         Index(None, "is_compliant"),
@@ -75,9 +90,7 @@ class AuditRow(Updated, Base):
     job_id: Mapped[str] = mapped_column(Text)
     """The durable job that works on it now, or worked on it last."""
     fiche_id: Mapped[str] = mapped_column(Text)
-    fiche_cache_id: Mapped[int | None] = mapped_column(
-        ForeignKey("fiche_cache.id", ondelete="RESTRICT"), index=True
-    )
+    fiche_cache_id: Mapped[int | None] = mapped_column(ForeignKey("fiche_cache.id", ondelete="RESTRICT"))
     """None until the fiche is known."""
     audit_config_id: Mapped[int] = mapped_column(
         ForeignKey("audit_configs.id", ondelete="RESTRICT"), index=True
@@ -270,7 +283,7 @@ class VerdictRow(Identified, Base):
 
     __tablename__ = "audit_verdicts"
     __table_args__ = (
-        CheckConstraint("kind in ('run', 'confirmation', 'rerun', 'review')", name="kind"),
+        CheckConstraint("kind in ('run', 'confirmation', 'chronology', 'rerun', 'review')", name="kind"),
         Index(None, "audit_id", "step_position", "id"),
     )
 

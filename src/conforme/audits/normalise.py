@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from conforme.audits import numerals
+from conforme.audits.harmless import harmless
 from conforme.audits.lexicon import Kind, kind
-from conforme.audits.timeline import harmless
 
 
 class Unit(NamedTuple):

@@ -13,14 +13,19 @@ from importlib.resources import files
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from conforme.audit_configs.rules import CallOrigin, ControlPoint, Rules, StepRule
+from conforme.audits.desk import TOOLS
 from conforme.audits.errors import PointNotInForce
-from conforme.audits.timeline import harmless
+from conforme.audits.harmless import harmless
 from conforme.audits.verdicts import StepVerdict
-from conforme.foundation.llm import ModelRequest
+from conforme.foundation.llm import Consultation, ModelRequest
 
 PROOFS = {"call": "appel", "crm": "CRM", "document": "document"}
 SPEAKERS = {"advisor": "conseiller", "client": "client"}
 STEP_FENCE = "<step>"
+_INSTRUCTIONS = {False: "instructions.md", True: "instructions-tools.md"}
+_PROMPTS = {False: "prompt.md.j2", True: "prompt-tools.md.j2"}
+_STEP = "step.md.j2"
+_AGAIN = "again.md.j2"
 MAX_CUSTOM_PROMPT = 4000
 MAX_PREVIOUS_COMMENT = 1200
 
@@ -30,8 +35,8 @@ def _text(name: str) -> str:
 
 
 @cache
-def instructions() -> str:
-    return _text("instructions.md").strip()
+def instructions(*, tools: bool = False) -> str:
+    return _text(_INSTRUCTIONS[tools]).strip()
 
 
 def _fenced(value: object) -> object:
@@ -42,7 +47,7 @@ def _fenced(value: object) -> object:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=DictLoader({"prompt": _text("prompt.md.j2"), "again": _text("again.md.j2")}),
+        loader=DictLoader({name: _text(name) for name in (*_PROMPTS.values(), _STEP, _AGAIN)}),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 -- the output is a prompt, not HTML
         finalize=_fenced,
@@ -55,16 +60,16 @@ def _environment() -> Environment:
 
 
 @cache
-def prompt_version() -> str:
+def prompt_version(*, tools: bool = False) -> str:
     """Names the exact wording: the template files' digest, stored with every audit."""
-    digest = hashlib.sha256((instructions() + _text("prompt.md.j2")).encode()).hexdigest()
-    return f"step-1-{digest[:12]}"
+    wording = instructions(tools=tools) + _text(_PROMPTS[tools]) + _text(_STEP)
+    return f"{'tools' if tools else 'step'}-1-{hashlib.sha256(wording.encode()).hexdigest()[:12]}"
 
 
 @cache
-def again_version() -> str:
+def again_version(*, tools: bool = False) -> str:
     """The same for a question that is asked once more."""
-    digest = hashlib.sha256((prompt_version() + _text("again.md.j2")).encode()).hexdigest()
+    digest = hashlib.sha256((prompt_version(tools=tools) + _text(_AGAIN)).encode()).hexdigest()
     return f"again-1-{digest[:12]}"
 
 
@@ -99,7 +104,7 @@ class Again:
         comment = harmless(self.previous_comment or "")[:MAX_PREVIOUS_COMMENT]
         return (
             _environment()
-            .get_template("again")
+            .get_template(_AGAIN)
             .render(
                 point=self.point,
                 custom_prompt=harmless(self.custom_prompt or "")[:MAX_CUSTOM_PROMPT],
@@ -137,17 +142,7 @@ def question(
         cache_key: same for all steps of one audit.
         model: the one that the audit pins; None asks the configured one.
     """
-    prompt = (
-        _environment()
-        .get_template("prompt")
-        .render(
-            configuration=(rules.system_prompt or "").strip(),
-            transcript=transcript,
-            step=step,
-            total=len(rules.steps),
-            points=points,
-        )
-    )
+    prompt = _rendered(False, rules, step, points, transcript=transcript)
     return ModelRequest(
         instructions=instructions(),
         prompt=prompt,
@@ -155,4 +150,46 @@ def question(
         cache_key=cache_key,
         model=model,
         shared_chars=prompt.rindex(STEP_FENCE),
+    )
+
+
+def consultation(
+    rules: Rules,
+    step: StepRule,
+    points: list[tuple[int, ControlPoint]],
+    calls: str,
+    *,
+    cache_key: str,
+    model: str | None = None,
+) -> Consultation[StepVerdict]:
+    """The same question in tools mode: `calls` lists the recordings, whose words the model asks for."""
+    prompt = _rendered(True, rules, step, points, calls=calls)
+    return Consultation(
+        instructions=instructions(tools=True),
+        prompt=prompt,
+        output=StepVerdict,
+        cache_key=cache_key,
+        model=model,
+        shared_chars=prompt.rindex(STEP_FENCE),
+        tools=TOOLS,
+    )
+
+
+def _rendered(
+    tools: bool,
+    rules: Rules,
+    step: StepRule,
+    points: list[tuple[int, ControlPoint]],
+    **read: str,
+) -> str:
+    return (
+        _environment()
+        .get_template(_PROMPTS[tools])
+        .render(
+            configuration=(rules.system_prompt or "").strip(),
+            step=step,
+            total=len(rules.steps),
+            points=points,
+            **read,
+        )
     )

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     ScalarSelect,
     Select,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import defer
 
 from conforme.accounts.actor import Actor, Scope
@@ -37,9 +35,10 @@ from conforme.audits.models import (
 )
 from conforme.audits.trails import Trails
 from conforme.fiches.models import FicheCache
-from conforme.fiches.scope import among_visible_fiches, visible_fiche_cache
+from conforme.fiches.scope import visible_fiche_cache
 from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession
-from conforme.foundation.web import INT64_MAX, Page
+from conforme.foundation.web import INT64_MAX
+from conforme.recordings.models import Recording
 
 Session = ReadSession | WriteSession
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
@@ -54,6 +53,7 @@ _TO_ANALYSE = select(
     AuditRow.config_revision_id,
     AuditRow.transcript_snapshot_id,
     AuditRow.model,
+    AuditRow.use_rlm,
     exists().where(StepResultRow.audit_id == AuditRow.id, _IS_STEP, StepResultRow.traite),
 ).where(AuditRow.id == bindparam("audit_id"))
 _STANDING = select(
@@ -61,32 +61,6 @@ _STANDING = select(
     func.count().filter(StepResultRow.traite, ~_IS_STEP),
     func.count().filter(~StepResultRow.traite, ~_IS_STEP),
 ).where(StepResultRow.audit_id == bindparam("audit_id"))
-
-SORTS = {
-    "created_at": AuditRow.created_at,
-    "completed_at": AuditRow.completed_at,
-    "score_percentage": AuditRow.score_percentage,
-    "duration_ms": AuditRow.duration_ms,
-}
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What a list is narrowed to (spec/audits §10.1); empty means not asked."""
-
-    fiche_ids: Sequence[str] = ()
-    status: Sequence[str] = ()
-    audit_config_ids: Sequence[int] = ()
-    niveau: Sequence[str] = ()
-    trigger_source: Sequence[str] = ()
-    is_compliant: bool | None = None
-    date_from: datetime | None = None
-    date_to: datetime | None = None
-    latest_only: bool = True
-    include_deleted: bool = False
-    sort_by: str = "created_at"
-    descending: bool = True
-    page: Page = field(default_factory=lambda: Page(limit=100, offset=0))
 
 
 @dataclass(frozen=True)
@@ -117,76 +91,6 @@ def _found() -> Select[AuditRow, AuditConfig, FicheCache]:
     )
 
 
-def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    wanted: list[ColumnElement[bool]] = []
-    for column, values in (
-        (AuditRow.fiche_id, filters.fiche_ids),
-        (AuditRow.status, filters.status),
-        (AuditRow.audit_config_id, filters.audit_config_ids),
-        (AuditRow.niveau, filters.niveau),
-        (AuditRow.trigger_source, filters.trigger_source),
-    ):
-        if values:
-            wanted.append(column.in_(values))
-    if filters.is_compliant is not None:
-        wanted.append(AuditRow.is_compliant.is_(filters.is_compliant))
-    if filters.date_from:
-        wanted.append(AuditRow.created_at >= filters.date_from)
-    if filters.date_to:
-        wanted.append(AuditRow.created_at <= filters.date_to)
-    if filters.latest_only:
-        wanted.append(AuditRow.is_latest.is_(True))
-    if not filters.include_deleted:
-        wanted.append(AuditRow.deleted_at.is_(None))
-    return wanted
-
-
-async def listed(session: ReadSession, actor: Actor, filters: Filters) -> tuple[list[Found], int]:
-    """One page and the number of all that match.
-
-    The page and the number are found by indexes alone, and only then the rows of the page are read.
-    """
-    total, ids = (await session.execute(_page(actor, filters))).one()
-    if not ids:
-        return [], total
-    order = _order(AuditRow.__table__.c[filters.sort_by], AuditRow.__table__.c.id, filters)
-    rows = await session.execute(_found().where(AuditRow.id.in_(ids)).order_by(*order))
-    return [Found(*row) for row in rows.all()], total
-
-
-def _page(actor: Actor, filters: Filters) -> Select[int, Sequence[int]]:
-    """How many match, and the ids of one page in order."""
-    column = SORTS[filters.sort_by].label("sorted_by")
-    within = among_visible_fiches(actor, AuditRow.fiche_cache_id)
-    seen = select(AuditRow.id, column).where(within, *_conditions(filters)).cte("seen")
-    # Who sees everything walks along an index to the page. Who sees a part would walk past all the rest: theirs are
-    # gathered once, for the number and the page.
-    seen = seen.prefix_with("not materialized" if actor.scope is Scope.ALL else "materialized")
-    ids = select(seen.c.id).order_by(*_order(seen.c.sorted_by, seen.c.id, filters))
-    ids = ids.limit(filters.page.limit).offset(filters.page.offset)
-    total = select(func.count()).select_from(seen).scalar_subquery()
-    return select(total, func.array(ids.scalar_subquery(), type_=ARRAY(BigInteger)))
-
-
-def _order(
-    column: ColumnElement[Any], number: ColumnElement[Any], filters: Filters
-) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    if not filters.descending:
-        return column.asc(), number.asc()
-    # An index is read backwards for a column that is never null, and for no other with nulls at the end.
-    can_be_null = AuditRow.__table__.c[filters.sort_by].nullable
-    return column.desc().nulls_last() if can_be_null else column.desc(), number.desc()
-
-
-async def of_fiche(session: ReadSession, actor: Actor, fiche_id: str, *, limit: int) -> list[Found]:
-    """The latest audit of each configuration on one fiche, newest first."""
-    filters = Filters(fiche_ids=(fiche_id,), page=Page(limit=limit, offset=0))
-    rows = await session.execute(
-        _base(actor).where(*_conditions(filters)).order_by(AuditRow.id.desc()).limit(limit)
-    )
-    return [Found(*row) for row in rows.all()]
-
-
 async def one(session: Session, actor: Actor, audit_id: int) -> Found | None:
     row = (await session.execute(_base(actor).where(AuditRow.id == audit_id))).first()
     return Found(*row) if row else None
@@ -213,6 +117,7 @@ class AuditInWork:
     config_revision_id: int
     transcript_snapshot_id: int | None
     model: str | None
+    use_rlm: bool
     analysed: bool
     """Whether the step is analysed already."""
 
@@ -453,6 +358,11 @@ async def latest_of_fiches(session: Session, actor: Actor, fiche_ids: Sequence[s
     """All latest, undeleted audits of these fiches, by fiche, newest first."""
     if not fiche_ids:
         return []
+    shown_latest = (
+        AuditRow.fiche_id.in_(fiche_ids),
+        AuditRow.is_latest.is_(True),
+        AuditRow.deleted_at.is_(None),
+    )
     shown = (
         select(
             AuditRow.fiche_id,
@@ -467,7 +377,17 @@ async def latest_of_fiches(session: Session, actor: Actor, fiche_ids: Sequence[s
             AuditConfig.name,
         )
         .join(AuditConfig, AuditConfig.id == AuditRow.audit_config_id)
-        .where(in_scope(actor), *_conditions(Filters(fiche_ids=tuple(fiche_ids))))
+        .where(in_scope(actor), *shown_latest)
         .order_by(AuditRow.fiche_id, AuditRow.id.desc())
     )
     return [LatestRow(*row) for row in await session.execute(shown)]
+
+
+async def call_times(session: Session, fiche_id: str) -> list[datetime | None]:
+    """When the calls of a fiche that are known already took place; the caller has checked that it is in scope."""
+    query = (
+        select(Recording.start_time)
+        .join(FicheCache, FicheCache.id == Recording.fiche_cache_id)
+        .where(FicheCache.fiche_id == fiche_id)
+    )
+    return list(await session.scalars(query))

@@ -125,9 +125,9 @@ def _citation(citation: Citation, call: HeardCall) -> dict[str, Any]:
 def as_html(audits: Sequence[FileAudit], model: str) -> str:
     """One page on one or several calls, in French, readable without a network."""
     reports = [as_json(audit, model) | {"turns": _turns(audit.call)} for audit in audits]
-    style = _template("report.css")
+    style = template_text("report.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = _environment().get_template("report")
+    page = environment().get_template("report")
     return page.render(reports=reports, style=Markup(style), style_digest=Markup(digest))  # noqa: S704 -- our own file
 
 
@@ -143,14 +143,16 @@ def _turns(call: HeardCall) -> list[dict[str, Any]]:
     ]
 
 
-def _template(name: str) -> str:
+def template_text(name: str) -> str:
+    """One of our own templates, or their style."""
     return (files("conforme.audits") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What pages are made with: everything escaped, what is unknown refused, `label` and `decimal` in French."""
     environment = Environment(
-        loader=DictLoader({"report": _template("report.html.j2")}),
+        loader=DictLoader({"report": template_text("report.html.j2")}),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,

@@ -9,9 +9,11 @@ from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.revisions import Revision, revision_for_run
 from conforme.audits import queries, stages
 from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning
-from conforme.audits.idempotency import claim, keep, one_at_a_time
+from conforme.audits.idempotency import claim, keep
 from conforme.audits.models import OPEN, AuditRow
-from conforme.audits.telling import APPROACH
+from conforme.audits.telling import PROMPT_APPROACH, TOOLS_APPROACH
+from conforme.audits.validity import refuse_outside
+from conforme.audits.versions import hold_versions
 from conforme.audits.workflows import RunAuditJob, run_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import WriteSession, now
@@ -58,6 +60,7 @@ async def request_audit(
         Invalid: the configuration is inactive or cannot run; refused before anything is paid.
         Forbidden: the fiche is outside the actor's scope.
         IdempotencyKeyReused: the key stands for another wish.
+        ConfigurationNotInForce: the calls are known, and are of a day the configuration is not for.
     """
     if actor.scope is not Scope.ALL and not await visible_fiche_exists(session, actor, wish.fiche_id):
         raise Forbidden
@@ -70,11 +73,13 @@ async def request_audit(
 
 async def _queue(session: WriteSession, desk: Desk, actor: Actor, wish: AuditWish) -> QueuedAudit:
     revision = await revision_for_run(session, wish.audit_config_id, created_by=actor.name)
-    await one_at_a_time(session, f"audit:{wish.fiche_id}:{wish.audit_config_id}")
+    await hold_versions(session, wish.fiche_id, wish.audit_config_id)
     since = now() - timedelta(seconds=desk.same_request_seconds)
     same = await queries.recent_same(
         session, actor, wish.fiche_id, wish.audit_config_id, since=since, use_rlm=wish.use_rlm
     )
+    if same is None and revision.rules.has_days:
+        refuse_outside(revision.rules, await queries.call_times(session, wish.fiche_id))
     asked = replace(wish, user_id=in_whose_name(actor, wish.user_id))
     audit = same or await create_audit(session, desk.durable, asked, revision, requested_by=actor.name)
     return QueuedAudit(audit.id, audit.tracking_id, audit.job_id, revision.rules.name)
@@ -124,7 +129,7 @@ async def create_audit(
         result_data={
             "audit_id": tracking_id,
             "status": "pending",
-            "approach": APPROACH,
+            "approach": TOOLS_APPROACH if wish.use_rlm else PROMPT_APPROACH,
         },
     )
     session.add(audit)

@@ -172,6 +172,7 @@ async def carry_out(resources: Resources, event_id: str) -> dict[str, Any]:
         before = history.held(await facts.of_step(session, audit.id, row.step_position))
     case = await _case(resources, row)
     step = case.step(row.step_position)
+    tools = stages.tools_again(resources.settings, audit)
     try:
         analysis = await analyse_step(
             resources.model,
@@ -180,11 +181,15 @@ async def carry_out(resources: Resources, event_id: str) -> dict[str, Any]:
             cache_key=f"audit-{audit.id}",
             policy=stages.policy_of(resources.settings),
             model_name=audit.model,
+            tools=tools,
             again=_again(row, before),
         )
     except ModelError as error:
         await _bill(resources, row, error.spent)
         raise
+    finally:
+        for spent in await stages.asked_on_the_way(tools):
+            await _bill(resources, row, spent)
     if analysis.finding.missing:
         await _bill(resources, row, analysis.spent)
         raise AnswerIncomplete(analysis.finding.missing)
@@ -260,7 +265,7 @@ async def _append(
         content=dict(fact.content),
         before=turn.before,
         after=turn.after,
-        **facts.said_by_model(analysis, basis, again_version()),
+        **facts.said_by_model(analysis, basis, again_version(tools=analysis.looked is not None)),
     )
     changed = after.points if row.control_point_index is None else {row.control_point_index}
     gone = found.held.points.keys() - after.points.keys()

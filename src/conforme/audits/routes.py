@@ -1,33 +1,28 @@
 """`/api/audits`: run, resume and read (spec/audits §3.1, §10)."""
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Body, Header, Query, Request
+from fastapi import APIRouter, Body, Header
 from pydantic import BaseModel, ValidationError
 
 from conforme.accounts.actor import Actor
 from conforme.accounts.auth import CurrentCaller, may
 from conforme.audit_configs.drafts import latest_active
-from conforme.audits import queries, views
-from conforme.audits.queries import Filters
+from conforme.audits import queries
+from conforme.audits.details import detail_of
 from conforme.audits.requests import AuditWish, Desk, QueuedAudit, request_audit, resume_audit
 from conforme.audits.schemas import (
     AuditAnswer,
-    AuditList,
     CreateAudit,
-    FicheAudits,
     Queued,
     QueuedMetadata,
     RunAudit,
     RunLatest,
 )
-from conforme.foundation import ledger
 from conforme.foundation.database import now
-from conforme.foundation.errors import Invalid, NotFound
+from conforme.foundation.errors import Invalid
 from conforme.foundation.resources import Resources
-from conforme.foundation.web import ERRORS, INT64_MAX, Page, ResourcesDep, path_id
+from conforme.foundation.web import ERRORS, ResourcesDep, path_id
 
 router = APIRouter(prefix="/api/audits", tags=["audits"], responses=ERRORS)
 
@@ -37,8 +32,6 @@ Json = Annotated[Any, Body()]
 Reader = Annotated[Actor, may("audits.read")]
 Runner = Annotated[Actor, may("audits.run")]
 STATUTS = ("PRESENT", "ABSENT", "PARTIEL", "NON_APPLICABLE")
-MAX_AUDITS_OF_FICHE = 200
-TRUE_WORDS = frozenset({"true", "1"})
 
 
 def _require(body: Any, *alternatives: tuple[str, ...]) -> dict[str, Any]:
@@ -142,105 +135,10 @@ async def statuses(_caller: CurrentCaller) -> dict[str, Any]:
     return {"success": True, "data": {"statuses": list(STATUTS)}}
 
 
-@router.get("")
-async def listing(
-    request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
-) -> AuditList:
-    """Audits in scope, filtered, sorted and paged; deleted ones for who may delete them."""
-    filters = parse_filters(request.query_params)
-    if filters.include_deleted:
-        actor = caller.acting(["audits.read", "audits.write"])
-    async with resources.database.read() as session:
-        found, total = await queries.listed(session, actor, filters)
-    return AuditList(data=[views.item(each) for each in found], pagination=filters.page.describe(total))
-
-
-@router.get("/by-fiche/{fiche_id}")
-async def by_fiche(
-    resources: ResourcesDep,
-    actor: Reader,
-    fiche_id: str,
-    limit: Annotated[int, Query(ge=1, le=MAX_AUDITS_OF_FICHE)] = MAX_AUDITS_OF_FICHE,
-) -> FicheAudits:
-    """The latest audit of each configuration on a fiche, newest first."""
-    if not fiche_id.isascii() or not fiche_id.isdigit() or len(fiche_id) > 20:
-        raise Invalid("Invalid fiche_id", field="fiche_id")
-    async with resources.database.read() as session:
-        found = await queries.of_fiche(session, actor, fiche_id, limit=limit)
-    return FicheAudits(data=[views.item(each) for each in found], count=len(found))
-
-
 @router.get("/{audit_id}")
 async def one(resources: ResourcesDep, actor: Reader, audit_id: str) -> AuditAnswer:
     """One audit with every verdict, quote and cost."""
     number = path_id(audit_id, "audit_id")
     async with resources.database.read() as session:
-        found = await queries.one(session, actor, number)
-        if found is None:
-            raise NotFound("Audit not found")
-        verdicts = await queries.verdicts(session, number)
-        spent = await ledger.summary(session, number)
-        revision_number = await queries.revision_number(session, found.audit.config_revision_id)
-        sha256 = await queries.snapshot_sha256(session, found.audit.transcript_snapshot_id)
-    return AuditAnswer(
-        data=views.detail(found, verdicts, spent, revision_number=revision_number, transcript_sha256=sha256)
-    )
-
-
-def parse_filters(query: Any) -> Filters:
-    """The list's query (spec/audits §10.1): members that cannot be are dropped, bad dates and pages are refused."""
-    return Filters(
-        fiche_ids=_csv(query, "fiche_ids", str),
-        status=_csv(query, "status", str),
-        audit_config_ids=_csv(query, "audit_config_ids", _id_or_none),
-        niveau=_csv(query, "niveau", str),
-        trigger_source=_csv(query, "trigger_source", str),
-        is_compliant=_flag(query, "is_compliant"),
-        date_from=_moment(query, "date_from"),
-        date_to=_moment(query, "date_to"),
-        latest_only=_flag(query, "latest_only") is not False,
-        include_deleted=_flag(query, "include_deleted") is True,
-        sort_by=query.get("sort_by") if query.get("sort_by") in queries.SORTS else "created_at",
-        descending=query.get("sort_order") != "asc",
-        page=Page(
-            limit=_number(query, "limit", 100, 1, 500), offset=_number(query, "offset", 0, 0, INT64_MAX)
-        ),
-    )
-
-
-T = TypeVar("T")
-
-
-def _csv(query: Any, name: str, read: Callable[[str], T | None]) -> tuple[T, ...]:
-    parts = [part.strip() for part in query.get(name, "").split(",")][:500]
-    read_parts = (read(part) for part in parts if part)
-    return tuple(part for part in read_parts if part is not None)
-
-
-def _id_or_none(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and int(text) <= INT64_MAX else None
-
-
-def _flag(query: Any, name: str) -> bool | None:
-    return query[name].strip().lower() in TRUE_WORDS if query.get(name) else None
-
-
-def _moment(query: Any, name: str) -> datetime | None:
-    text = query.get(name)
-    if not text:
-        return None
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
-        raise Invalid(f"Invalid {name} (expected ISO 8601 date-time)", field=name) from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=now().tzinfo)
-
-
-def _number(query: Any, name: str, default: int, low: int, high: int) -> int:
-    text = query.get(name)
-    if text is None or not text.strip():
-        return default
-    try:
-        return min(max(int(text), low), high)
-    except ValueError:
-        raise Invalid("Invalid query parameters", field=name) from None
+        detail = await detail_of(session, actor, number)
+    return AuditAnswer(data=detail)

@@ -185,18 +185,6 @@ class AuditDetail(AuditItem):
     transcript_sha256: str | None
 
 
-class AuditList(BaseModel):
-    success: bool = True
-    data: list[AuditItem]
-    pagination: dict[str, Any]
-
-
-class FicheAudits(BaseModel):
-    success: bool = True
-    data: list[AuditItem]
-    count: int
-
-
 class AuditAnswer(BaseModel):
     success: bool = True
     data: AuditDetail

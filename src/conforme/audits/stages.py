@@ -9,14 +9,18 @@ from typing import Any
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.revisions import Revision, revision
-from conforme.audits import budget, facts, queries, store, telling
-from conforme.audits.analysis import StepAnalysis, analyse_step
+from conforme.audits import budget, casting, dialogues, facts, queries, store, telling, validity
+from conforme.audits.analysis import StepAnalysis, ToolsMode, analyse_step
 from conforme.audits.case import Case, case_of, freeze
+from conforme.audits.desk import Limits
+from conforme.audits.dialogues import StoredDialogue
 from conforme.audits.errors import AnswerIncomplete, AuditFailed
 from conforme.audits.evidence import Policy
+from conforme.audits.lookup import Budget, Remembered
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.prompting import prompt_version
 from conforme.audits.queries import AuditInWork, Standing
+from conforme.audits.roles import Roles
 from conforme.audits.timeline import Call, Timeline, build
 from conforme.foundation import events
 from conforme.foundation.database import Connection, Writer, WriteSession, now
@@ -69,12 +73,12 @@ async def _start(session: WriteSession, audit: AuditRow, pinned: Revision, resou
     audit.status = "running"
     audit.started_at = audit.started_at or now()
     audit.model = audit.model or resources.model.name
-    audit.prompt_version = prompt_version()
+    audit.prompt_version = prompt_version(tools=audit.use_rlm)
     audit.result_data = {
         "audit_id": audit.tracking_id,
         "status": "running",
         "started_at": iso(audit.started_at),
-        "approach": telling.APPROACH,
+        "approach": telling.approach(audit),
     }
     await session.flush()
     told = [telling.started(audit, pinned.rules)]
@@ -116,7 +120,8 @@ async def link(resources: Resources, audit_id: int, fetched: Mapping[str, Any]) 
         )
         pinned = await revision(session, audit.config_revision_id)
     _require_recordings(recordings)
-    budget.require_affordable(resources, pinned.rules, recordings)
+    validity.require_in_force(pinned.rules, [each.start_time for each in recordings])
+    budget.require_affordable(resources, pinned.rules, recordings, tools=audit.use_rlm)
     return {"needs_transcription": bool(missing)}
 
 
@@ -128,22 +133,47 @@ def _require_recordings(recordings: list[TranscribedRecording]) -> None:
         raise AuditFailed(reason, phase="missing_transcription", code="TOO_MANY_RECORDINGS")
 
 
-async def prepare(resources: Resources, audit_id: int) -> dict[str, Any]:
-    """Freezes the words, and says which steps are to be analysed."""
+async def prepare(resources: Resources, audit_id: int, *, ask_who_speaks: bool = True) -> dict[str, Any]:
+    """Freezes the words, and says which steps are to be analysed.
+
+    Where rules alone do not tell who speaks, nothing is frozen yet unless `ask_who_speaks` is off: `unsure` names the
+    recordings to ask the model about.
+    """
     async with resources.database.write() as session:
         audit = await open_audit(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         if audit.transcript_snapshot_id is None:
-            await _freeze(session, audit)
+            recordings = await _recordings(session, audit)
+            voices = await casting.known(session, recordings)
+            words = _words(recordings, voices)
+            if ask_who_speaks and (unsure := voices.unsure(resources.settings.audit_role_confidence)):
+                return {"positions": [], "unsure": unsure}
+            await _freeze(session, audit, words, recordings)
         done = await queries.analysed_positions(session, audit_id)
         total = len(pinned.rules.steps)
         await events.record_all(session, _prepared(audit, pinned, len(done), total, resources.model.name))
     positions = [step.position for step in pinned.rules.steps if step.position not in done]
-    return {"positions": sorted(positions)}
+    return {"positions": sorted(positions), "unsure": []}
 
 
-async def _freeze(session: WriteSession, audit: AuditRow) -> None:
-    words, recordings = await heard(session, audit)
+async def heard(session: WriteSession, audit: AuditRow) -> tuple[Timeline, list[TranscribedRecording]]:
+    """The words of the fiche's calls as they are known now, with who speaks, and the calls.
+
+    Raises:
+        AuditFailed: there are none.
+    """
+    recordings = await _recordings(session, audit)
+    return _words(recordings, await casting.known(session, recordings)), recordings
+
+
+async def _recordings(session: WriteSession, audit: AuditRow) -> list[TranscribedRecording]:
+    assert audit.fiche_cache_id is not None  # noqa: S101 -- linked by the stage before
+    return await transcribed(session, ACTOR, audit.fiche_cache_id)
+
+
+async def _freeze(
+    session: WriteSession, audit: AuditRow, words: Timeline, recordings: list[TranscribedRecording]
+) -> None:
     audit.transcript_snapshot_id = await freeze(session, audit.fiche_id, words)
     audit.recordings_count = len(recordings)
     audit.timeline_chunks = words.chunk_count
@@ -151,15 +181,11 @@ async def _freeze(session: WriteSession, audit: AuditRow) -> None:
     await session.flush()
 
 
-async def heard(session: WriteSession, audit: AuditRow) -> tuple[Timeline, list[TranscribedRecording]]:
-    """The words of the fiche's calls as they are known now, with the calls.
-
-    Raises:
-        AuditFailed: there are none.
-    """
-    assert audit.fiche_cache_id is not None  # noqa: S101 -- linked by the stage before
-    recordings = await transcribed(session, ACTOR, audit.fiche_cache_id)
-    words = build(_call(recording) for recording in recordings if recording.has_transcription)
+def _words(recordings: list[TranscribedRecording], voices: casting.Voices) -> Timeline:
+    transcribed_ones = [recording for recording in recordings if recording.has_transcription]
+    words = build(
+        _call(recording, voices.roles.get(recording.recording_id, {})) for recording in transcribed_ones
+    )
     if not words.recordings:
         raise AuditFailed(
             "No recording could be transcribed", phase="missing_transcription", code="NOT_TRANSCRIBED"
@@ -168,7 +194,7 @@ async def heard(session: WriteSession, audit: AuditRow) -> tuple[Timeline, list[
         raise AuditFailed(
             "Nothing is said in the recordings", phase="missing_transcription", code="EMPTY_TIMELINE"
         )
-    return words, recordings
+    return words
 
 
 def _coverage(recordings: list[TranscribedRecording]) -> dict[str, Any]:
@@ -177,8 +203,9 @@ def _coverage(recordings: list[TranscribedRecording]) -> dict[str, Any]:
     return {"complete": not unheard, "recordings": len(recordings), "not_transcribed": unheard}
 
 
-def _call(recording: TranscribedRecording) -> Call:
+def _call(recording: TranscribedRecording, roles: Roles) -> Call:
     return Call(
+        roles=roles,
         call_id=recording.call_id,
         words=recording.words,
         start_time=recording.start_time,
@@ -230,6 +257,7 @@ async def analyse(resources: Resources, audit_id: int, position: int) -> dict[st
             cache_key=f"audit-{audit_id}",
             policy=policy_of(resources.settings),
             model_name=audit.model,
+            tools=_tools(resources, audit, position),
         )
     except ModelError as error:
         await _bill(resources, audit_id, position, error.spent)
@@ -242,7 +270,41 @@ async def analyse(resources: Resources, audit_id: int, position: int) -> dict[st
 
 
 def policy_of(settings: Settings) -> Policy:
-    return Policy(settings.audit_evidence_gating, settings.audit_evidence_min_quote_chars)
+    return Policy(
+        settings.audit_evidence_gating,
+        settings.audit_evidence_min_quote_chars,
+        settings.audit_role_confidence,
+    )
+
+
+def budget_of(settings: Settings) -> Budget:
+    """How much tools mode may use on one step."""
+    return Budget(
+        messages=settings.audit_tools_max_messages,
+        prompt_tokens=settings.audit_tools_token_budget,
+        limits=Limits(
+            results=settings.audit_tools_max_results,
+            chunks=settings.audit_tools_max_chunks,
+            chars=settings.audit_tools_max_chars,
+            preview=settings.audit_tools_preview_chars,
+        ),
+    )
+
+
+def tools_again(settings: Settings, audit: AuditRow) -> ToolsMode | None:
+    """The audit's own mode, for a question that is asked once more; what it asks on the way is told to nobody."""
+    return ToolsMode(budget_of(settings), Remembered()) if audit.use_rlm else None
+
+
+async def asked_on_the_way(tools: ToolsMode | None) -> list[Spent]:
+    """What a question asked once more has cost besides its answer."""
+    return [] if tools is None else [asked.spent for asked in await tools.memory.recalled()]
+
+
+def _tools(resources: Resources, audit: AuditInWork, position: int) -> ToolsMode | None:
+    if not audit.use_rlm:
+        return None
+    return ToolsMode(budget_of(resources.settings), StoredDialogue(resources, audit.id, position))
 
 
 async def _case(connection: Connection, audit: AuditInWork) -> Case:
@@ -277,6 +339,8 @@ async def _keep(resources: Resources, audit: AuditInWork, total: int, analysis: 
         progress = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         told = events.rows_of([telling.step_completed(audit, analysis), progress])
         said = facts.run_rows(audit.id, analysis, basis)
+        if audit.use_rlm:
+            await dialogues.forget(connection, audit.id, position)
         await write_rows(connection, bill, *store.rows_of(audit.id, analysis), said, told)
         if standing.analysed is not None:
             await facts.hold_again(connection, audit.id, analysis.step)
@@ -305,6 +369,8 @@ async def give_up(resources: Resources, audit_id: int, position: int, reason: st
         step = next(step for step in pinned.rules.steps if step.position == position)
         if standing.analysed is None or not await facts.of_step(session, audit_id, position):
             await store.keep_outage(session, audit_id, step, reason)
+        if audit.use_rlm:  # an attempt asked for by `resume` begins anew
+            await dialogues.forget(session, audit_id, position)
         done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)
         told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
         await events.record_all(session, [telling.step_failed(audit, step, reason), told])

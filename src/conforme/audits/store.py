@@ -7,8 +7,8 @@ from sqlalchemy import delete, insert
 from conforme.audit_configs.rules import StepRule
 from conforme.audits import doubts
 from conforme.audits.analysis import StepAnalysis
+from conforme.audits.lookup import Looked
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
-from conforme.audits.prompting import prompt_version
 from conforme.audits.verdicts import PointFinding
 from conforme.foundation.database import Writer, WriteSession
 from conforme.foundation.rows import Rows
@@ -91,7 +91,7 @@ def _raw(analysis: StepAnalysis) -> dict[str, Any]:
     return {
         "step_metadata": _metadata(analysis.step),
         "model": analysis.spent.model,
-        "prompt_version": prompt_version(),
+        "prompt_version": analysis.prompt_version,
         "usage": {
             "prompt_tokens": spent.prompt_tokens,
             "cached_tokens": spent.cached_tokens,
@@ -104,11 +104,24 @@ def _raw(analysis: StepAnalysis) -> dict[str, Any]:
             "aligned": statistics.aligned,
             "dropped": statistics.dropped,
         },
+        **({"lookup": _lookup(analysis.looked)} if analysis.looked else {}),
         "model_opinion": {
             "score": finding.model_score,
             "conforme": finding.model_conforme.value,
             "niveau_conformite": finding.model_niveau.value,
         },
+    }
+
+
+def _lookup(looked: Looked) -> dict[str, Any]:
+    """What tools mode looked up: counts, and the chunks whose words were given out."""
+    return {
+        "messages": looked.messages + 1,
+        "searches": looked.desk.searches,
+        "chunks": [
+            {"recording_index": place.recording, "chunk_index": place.chunk}
+            for place in sorted(looked.desk.fetched)
+        ],
     }
 
 

@@ -12,8 +12,13 @@ from conforme.audits.verdicts import Conforme
 from conforme.foundation.events import Draft, audit_channel, fiche_channel
 from conforme.foundation.web import iso
 
-APPROACH = {"use_rlm": False, "transcript_mode": "prompt"}
-"""How the words reach the model: whole, in the prompt. Says what is done, whatever was wished for."""
+PROMPT_APPROACH = {"use_rlm": False, "transcript_mode": "prompt"}
+TOOLS_APPROACH = {"use_rlm": True, "transcript_mode": "tools"}
+
+
+def approach(audit: AuditRow | AuditInWork) -> dict[str, Any]:
+    """How the words reach the model: whole, in the prompt, or asked for through tools."""
+    return TOOLS_APPROACH if audit.use_rlm else PROMPT_APPROACH
 
 
 def told(audit: AuditRow | AuditInWork, name: str, status: str, **fields: Any) -> Draft:
@@ -23,7 +28,7 @@ def told(audit: AuditRow | AuditInWork, name: str, status: str, **fields: Any) -
         "audit_db_id": str(audit.id),
         "fiche_id": audit.fiche_id,
         "event_id": audit.tracking_id,
-        "approach": APPROACH,
+        "approach": approach(audit),
         **fields,
         "status": status,
     }

@@ -6,17 +6,24 @@ per turn, so that the model points instead of retyping, and nothing spoken can e
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from conforme.audits.harmless import harmless
+from conforme.audits.injections import masked
+from conforme.audits.roles import Role, Roles, SpeakerRole, role_at
+from conforme.audits.roles import from_json as from_json_stretches
+from conforme.audits.roles import to_json as stretches_to_json
 from conforme.audits.verdicts import UNKNOWN
 from conforme.transcriptions.words import Chunk, Turn, Word, chunks_of, pack, turns_of, unpack
 
 SNAPSHOT_VERSION: Final = 1
 _LONGEST_SPEAKER: Final = 40
+SHOWN_FROM: Final = 0.9
+"""How sure it must be who speaks for the model to be told."""
+NAMES: Final[Mapping[Role, str]] = {"advisor": "conseiller", "client": "client", "other": "tiers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class Call:
     """HH:MM; likewise."""
     from_number: str = ""
     to_number: str = ""
+    roles: Roles = field(default_factory=dict[str, SpeakerRole])
+    """Who each label is, as far as it was resolved."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,11 @@ class Recording:
     words: tuple[Word, ...]
     turns: tuple[Turn, ...]
     chunks: tuple[Chunk, ...]
+    roles: Roles = field(default_factory=dict[str, SpeakerRole])
+
+    def role_at(self, turn: int) -> tuple[Role, float]:
+        """Who speaks in a turn, and how sure that is."""
+        return role_at(self.roles, self.turns[turn].speaker, turn)
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,7 @@ def _recording(index: int, call: Call) -> Recording:
         words=call.words,
         turns=turns,
         chunks=chunks_of(turns),
+        roles=call.roles,
     )
 
 
@@ -122,6 +137,7 @@ def to_json(timeline: Timeline) -> str:
             **{name: getattr(recording, name) for name in _FACTS},
             "start_time": recording.start_time and recording.start_time.isoformat(),
             "words": pack(recording.words),
+            **({"roles": _roles_json(recording.roles)} if recording.roles else {}),
         }
         for recording in timeline.recordings
     ]
@@ -141,7 +157,18 @@ def _thawed(index: int, value: Mapping[str, Any]) -> Recording:
     moment = value["start_time"]
     facts = {name: value[name] for name in _FACTS}
     start_time = datetime.fromisoformat(moment) if moment else None
-    return _recording(index, Call(words=unpack(value["words"]), start_time=start_time, **facts))
+    roles = {
+        speaker: SpeakerRole(speaker, role, sure, from_json_stretches(stretches))
+        for speaker, role, sure, stretches in value.get("roles", ())
+    }
+    return _recording(index, Call(words=unpack(value["words"]), start_time=start_time, roles=roles, **facts))
+
+
+def _roles_json(roles: Roles) -> list[list[Any]]:
+    return [
+        [each.speaker, each.role, each.confidence, stretches_to_json(each.stretches)]
+        for each in roles.values()
+    ]
 
 
 def sha256(frozen: str) -> str:
@@ -150,43 +177,6 @@ def sha256(frozen: str) -> str:
 
 
 # What the model reads
-
-
-class _Harmless(dict[int, str | None]):
-    """What each character of a transcript becomes in a prompt; filled as characters are met.
-
-    Invisible ones go (controls, zero-width, direction and tag characters, variation selectors), all blank ones are
-    a space, angle brackets become quotation marks so that no fence can be closed.
-    """
-
-    _SEEN_AS_NOTHING: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
-
-    def __missing__(self, code: int) -> str | None:
-        self[code] = made = self._made(chr(code))
-        return made
-
-    def _made(self, character: str) -> str | None:
-        if character.isspace():
-            return " "
-        if character in self._SEEN_AS_NOTHING or 0xFE00 <= ord(character) <= 0xFE0F:
-            return None
-        if 0xE0000 <= ord(character) <= 0xE0FFF or unicodedata.category(character) in {
-            "Cc",
-            "Cf",
-            "Cs",
-            "Co",
-            "Cn",
-        }:
-            return None
-        return {"<": "‹", ">": "›"}.get(unicodedata.normalize("NFKC", character), character)
-
-
-_HARMLESS: Final = _Harmless()
-
-
-def harmless(text: str) -> str:
-    """The text as one line of visible characters that cannot open or close a fence."""
-    return " ".join(text.translate(_HARMLESS).split())
 
 
 def clock(seconds: float | None, unknown: str = UNKNOWN) -> str:
@@ -202,19 +192,37 @@ def render(timeline: Timeline) -> str:
     return "\n".join(line for recording in timeline.recordings for line in _lines(recording))
 
 
+def overview(timeline: Timeline) -> str:
+    """What there is to ask for in tools mode: one line per recording, no words."""
+    return "\n".join(
+        f"Enregistrement {recording.recording_index + 1} (recording_index {recording.recording_index}) · "
+        f"{_when(recording)} · {_how_long(recording.duration_seconds)} · "
+        f"{len(recording.chunks)} extraits · {len(recording.turns)} tours"
+        for recording in timeline.recordings
+    )
+
+
 def _lines(recording: Recording) -> Iterator[str]:
     number = recording.recording_index + 1
     yield f"## Enregistrement {number} · {_when(recording)} · {_how_long(recording.duration_seconds)}"
     if not recording.turns:
         yield "(aucune parole)"
-    for index, turn in enumerate(recording.turns, 1):
-        speaker = harmless(turn.speaker or "").replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
-        yield f"[{number}.{index}] {speaker} {clock(turn.start, '--:--')} | {harmless(turn.text)}"
+    yield from (turn_line(recording, index) for index in range(len(recording.turns)))
+
+
+def turn_line(recording: Recording, index: int) -> str:
+    """One turn (counted from 0) as the model reads it: `[recording.turn] speaker clock | words`."""
+    turn = recording.turns[index]
+    speaker = harmless(masked(turn.speaker or "")).replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
+    role, sure = recording.role_at(index)
+    named = f"={NAMES[role]}" if role in NAMES and sure >= SHOWN_FROM else ""
+    place = f"[{recording.recording_index + 1}.{index + 1}]"
+    return f"{place} {speaker}{named} {clock(turn.start, '--:--')} | {harmless(masked(turn.text))}"
 
 
 def _when(recording: Recording) -> str:
     known = [part for part in (recording.recording_date, recording.recording_time) if part != UNKNOWN]
-    return harmless(" ".join(known)) or "date inconnue"
+    return harmless(masked(" ".join(known))) or "date inconnue"
 
 
 def _how_long(seconds: int | None) -> str:

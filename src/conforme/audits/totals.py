@@ -5,7 +5,7 @@ from typing import Any
 
 from conforme.audit_configs.revisions import revision
 from conforme.audit_configs.rules import Rules, StepRule
-from conforme.audits import history, queries, telling
+from conforme.audits import history, queries, telling, timing
 from conforme.audits.models import AuditRow, StepResultRow
 from conforme.audits.scoring import AuditScore, StepOutcome, score_audit
 from conforme.audits.verdicts import Niveau
@@ -45,6 +45,7 @@ async def restate(session: WriteSession, audit: AuditRow) -> None:
         await session.flush()
         return
     pinned = await revision(session, audit.config_revision_id)
+    await timing.apply(session, audit, pinned.rules)
     score = await score_of(session, audit.id, pinned.rules)
     set_columns(audit, steps, score, spent)
     audit.result_data = _restated(audit, steps, score)

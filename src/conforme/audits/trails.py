@@ -1,6 +1,6 @@
 """Who overruled what and when, and what was looked at again: the trails of a step (spec/audits §9.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, select
@@ -20,6 +20,7 @@ RERUN_OF_POINT = ("statut", "commentaire", "citations", "step_score", "step_conf
 
 _SAID = (
     select(
+        VerdictRow.audit_id,
         VerdictRow.step_position,
         VerdictRow.control_point_index,
         VerdictRow.kind,
@@ -43,14 +44,20 @@ Said = RowMapping
 
 async def of_audit(session: ReadSession | WriteSession, audit_id: int) -> Trails:
     """The trails of all steps; the caller has checked that the audit is in scope."""
-    found: dict[int, dict[str, list[dict[str, Any]]]] = {}
-    rows = await session.execute(_SAID.where(VerdictRow.audit_id == audit_id))
+    return (await of_audits(session, [audit_id]))[audit_id]
+
+
+async def of_audits(session: ReadSession | WriteSession, audit_ids: Sequence[int]) -> dict[int, Trails]:
+    """The same of several audits, in one statement."""
+    found: dict[int, dict[int, dict[str, list[dict[str, Any]]]]] = {each: {} for each in audit_ids}
+    rows = await session.execute(_SAID.where(VerdictRow.audit_id.in_(audit_ids)))
     for said in rows.mappings():
         name, line = (
             ("human_review", _review(said)) if said["kind"] == "review" else ("rerun_history", _rerun(said))
         )
-        found.setdefault(said["step_position"], {}).setdefault(name, []).append(line)
-    return found
+        steps = found[said["audit_id"]]
+        steps.setdefault(said["step_position"], {}).setdefault(name, []).append(line)
+    return dict(found)
 
 
 def _review(said: Said) -> dict[str, Any]:

@@ -179,6 +179,12 @@ class DropReason(StrEnum):
     """A passage resembles it, but a number, amount or date differs."""
     GAP = "gap"
     """Its pieces stand too far apart, or words are missing between them without an ellipsis."""
+    NOT_FETCHED = "not_fetched"
+    """The words were spoken, but the model was never shown them (tools mode)."""
+    TO_AUDITOR = "to_auditor"
+    """The words were spoken to whoever judges the call: a request to be judged well proves nothing."""
+    WRONG_SPEAKER = "wrong_speaker"
+    """The words were spoken, but not by whom the rule wants to hear them."""
 
 
 @dataclass(frozen=True, slots=True)

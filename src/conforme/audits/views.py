@@ -11,7 +11,6 @@ from conforme.audits.schemas import (
     AuditItem,
     ConfigBrief,
     Cost,
-    FicheBrief,
     FicheContact,
     Revision,
     StepResult,
@@ -26,12 +25,6 @@ _COLUMNS = [name for name in AuditItem.model_fields if name not in _NESTED]
 def _audit_fields(found: Found) -> dict[str, Any]:
     fields = {name: getattr(found.audit, name) for name in _COLUMNS}
     return fields | {"audit_config": ConfigBrief.model_validate(found.config)}
-
-
-def item(found: Found) -> AuditItem:
-    """One audit of a list."""
-    fiche = FicheBrief.model_validate(found.fiche) if found.fiche else None
-    return AuditItem.model_validate(_audit_fields(found) | {"fiche_cache": fiche})
 
 
 def cost(summary: LedgerSummary) -> Cost:

@@ -4,12 +4,13 @@ Nothing here holds a rule: a stage is a function of `stages`, run once and remem
 """
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
 from pydantic import BaseModel
 
-from conforme.audits import confirmation, endings, reruns, stages
+from conforme.audits import casting, confirmation, endings, reruns, stages
 from conforme.audits.errors import AnswerIncomplete, AuditFailed
 from conforme.fiches.schemas import FetchFiche
 from conforme.fiches.workflows import fetch_fiche
@@ -86,11 +87,30 @@ async def _walk(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
     if not started["frozen"]:
         await _gather(ctx, payload, started, priority)
     plan = await ctx.step("prepare", lambda: stages.prepare(resources, audit_id))
+    if plan["unsure"]:
+        plan = await _prepare_asking(ctx, audit_id, plan["unsure"])
     first, rest = plan["positions"][:1], plan["positions"][1:]
     # The first step alone puts the shared prefix into the provider's cache; the others then read it from there.
     await ctx.children([_step_child(payload, position, priority) for position in first])
     await ctx.children([_step_child(payload, position, priority) for position in rest])
     return await ctx.step("finish", lambda: endings.finish(resources, audit_id))
+
+
+async def _prepare_asking(ctx: JobContext, audit_id: int, unsure: list[int]) -> dict[str, Any]:
+    """Asks the model who speaks where rules do not tell; an outage leaves it untold, and the audit goes on."""
+    resources = ctx.resources
+    for recording_id in unsure:
+        try:
+            await ctx.step(
+                f"who speaks in {recording_id}",
+                partial(casting.ask, resources, audit_id, recording_id),
+                retry=model_retry(resources.settings),
+            )
+        except ConformeError as error:
+            log.warning(
+                "speakers not resolved", audit_id=audit_id, recording_id=recording_id, code=error.code
+            )
+    return await ctx.step("freeze", lambda: stages.prepare(resources, audit_id, ask_who_speaks=False))
 
 
 async def _gather(ctx: JobContext, payload: RunAuditJob, started: dict[str, Any], priority: Priority) -> None:

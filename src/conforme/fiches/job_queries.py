@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Select, Text, all_, and_, any_, false, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.fiches.coverage import Span
@@ -163,7 +164,7 @@ async def halted(session: Session, before: datetime, limit: int) -> list[tuple[s
 
 async def places(session: Session, fiche_ids: Sequence[str]) -> dict[str, Place]:
     """Where earlier searches have put these sales."""
-    query = _places().where(FicheCache.fiche_id.in_(fiche_ids))
+    query = _places().where(FicheCache.fiche_id == any_(_array(fiche_ids)))
     return {row[0]: _place(row) for row in await session.execute(query)}
 
 
@@ -174,9 +175,14 @@ async def not_found_again(
     query = _places().where(
         FicheCache.sales_date.in_([day.isoformat() for day in days]),
         or_(FicheCache.sold_from < searched.start, FicheCache.sold_to > searched.end),
-        FicheCache.fiche_id.not_in(found),
+        FicheCache.fiche_id != all_(_array(found)),
     )
     return {row[0]: _place(row) for row in await session.execute(query)}
+
+
+def _array(texts: Sequence[str]) -> ColumnElement[Sequence[str]]:
+    """One parameter, however many there are: a statement takes 65,535 of them."""
+    return literal(list(texts), ARRAY(Text))
 
 
 def _places() -> Select[str, str | None, date | None, date | None]:

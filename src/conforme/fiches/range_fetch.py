@@ -64,8 +64,8 @@ async def fetch_range(
     """Sees to it that the days asked for become known; the caller commits.
 
     Gives the running fetch of the same range when there is one (whoever asks then belongs to it, with their webhook),
-    else starts one. None when nothing is to be fetched: all days are known, or to come. Days to come are left out. When
-    what is missing has failed a moment ago, the fetch that failed is given, and the CRM is left in peace.
+    else starts one. Days to come are left out. None when nothing is to be fetched now: all days are known, or to come, or
+    have failed a moment ago, when the CRM is left in peace; the fetch of this very range that failed is given then.
 
     Raises:
         Invalid: the range is in the wrong order or longer than `FICHE_RANGE_MAX_DAYS`; the secret cannot be one.

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import structlog
-from sqlalchemy import update
 
 from conforme.crm.gateway import CrmGateway, SalesListing
 from conforme.fiches import job_queries, placing, progress, store
 from conforme.fiches.coverage import Span, coverage, known_days
-from conforme.fiches.models import FicheCache
 from conforme.fiches.placing import DayOfListing, Place
 from conforme.fiches.progress import DayEnd
 from conforme.fiches.service import details_freshness, quarantine
@@ -124,7 +122,7 @@ async def _store(
         sold=told.sold,
     )
     elsewhere = searched.elsewhere.get(day, {})
-    await _put_elsewhere(session, elsewhere)
+    await store.move(session, elsewhere)
     fetched = DayFetched(
         expected=stored + len(told.quarantined),
         stored=stored,
@@ -137,16 +135,6 @@ async def _store(
     come_from = {searched.known[each.id].day for each in told.fiches if each.id in searched.known}
     await store.recount(session, (come_from | {place.day for place in elsewhere.values()}) - {day})
     await progress.end_day(session, resources.durable, job, DayEnd(day, fetched.error))
-
-
-async def _put_elsewhere(session: WriteSession, places: Mapping[str, Place]) -> None:
-    for fiche_id, place in sorted(places.items()):
-        values = {
-            "sales_date": place.day.isoformat(),
-            "sold_from": place.sold.start,
-            "sold_to": place.sold.end,
-        }
-        await session.execute(update(FicheCache).where(FicheCache.fiche_id == fiche_id).values(values))
 
 
 async def fail(resources: Resources, job_id: str, days: Sequence[date], reason: str, at: datetime) -> None:

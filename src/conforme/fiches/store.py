@@ -7,7 +7,7 @@ and the CRM's denial (a marker with a short life).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -262,6 +262,38 @@ async def _patch_cle(session: WriteSession, lines: Sequence[dict[str, Any]]) -> 
         )
     )
     await session.execute(patch)
+
+
+class Placed(Protocol):
+    """The day a sale is noted on, and the days between which it surely was."""
+
+    @property
+    def day(self) -> date: ...
+    @property
+    def sold(self) -> Span: ...
+
+
+async def move(session: WriteSession, places: Mapping[str, Placed]) -> None:
+    """Notes sales, by fiche id, on other days than before."""
+    if not places:
+        return
+    rows = [
+        {
+            "fiche_id": fiche_id,
+            "sales_date": place.day.isoformat(),
+            "sold_from": place.sold.start.isoformat(),
+            "sold_to": place.sold.end.isoformat(),
+        }
+        for fiche_id, place in sorted(places.items())
+    ]
+    moved = ("sales_date", "sold_from", "sold_to")
+    given = bulk.recordset("places", FicheCache.__table__, ("fiche_id", *moved), rows)
+    await session.execute(
+        update(FicheCache)
+        .values({name: given.c[name] for name in moved})
+        .where(FicheCache.fiche_id == given.c.fiche_id)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def recount(session: WriteSession, days: Iterable[date]) -> None:

@@ -78,8 +78,15 @@ def async_url(url: str) -> str:
 class Database:
     """The application's engine and its two kinds of session."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, notify: bool = True) -> None:
-        """Without `notify`, events are written without PostgreSQL's NOTIFY: somebody else tells of them."""
+    def __init__(
+        self, url: str, *, pool_size: int = 10, notify: bool = True, workflow_log: bool = False
+    ) -> None:
+        """Without `notify`, events are written without PostgreSQL's NOTIFY: somebody else tells of them.
+
+        With `workflow_log`, events of workflows are also kept as lines of `workflow_logs`.
+        """
+        options = [] if notify else ["-c conforme.notify=off"]
+        options += ["-c conforme.workflow_log=on"] if workflow_log else []
         self.url = async_url(url)
         self.on_commit: Callable[[frozenset[str]], None] | None = None
         """Told the tables that `rows.write_rows` wrote to, after each commit."""
@@ -89,7 +96,7 @@ class Database:
             max_overflow=0,  # a connection for a moment costs more than waiting for one that is known to the server
             pool_use_lifo=True,
             pool_timeout=30,
-            connect_args={} if notify else {"options": "-c conforme.notify=off"},
+            connect_args={"options": " ".join(options)} if options else {},
         )
         _ask_rested_connections(self.engine.sync_engine)
         self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,4 +1,4 @@
-"""The language-model port: one typed question, one typed answer, and what it cost.
+"""The language-model port: one typed question, one typed answer, and what it cost; with look-ups in between if wanted.
 
 ModelError (External)       502, carries what was spent before it failed
 ├── ModelUnavailable        worth asking again, after `retry_after` seconds when the provider said so
@@ -9,7 +9,7 @@ Nothing here imports a provider's library: the adapter is loaded at the first qu
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
@@ -86,6 +86,59 @@ class ModelReply(Generic[T]):
         return Spent(self.usage, self.provider, self.model, self.milliseconds, self.attempts)
 
 
+# Looking things up before answering
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """Something the model may ask for before it answers."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    """Schema of what it is asked with: flat, all fields required."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One thing the model asks for; `arguments` is the JSON it wrote, which may not fit the schema."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """The model asks for something instead of answering."""
+
+    calls: tuple[ToolCall, ...]
+    message: str
+    """The provider's message as JSON, opaque: given back unchanged, today or after a crash."""
+    spent: Spent
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What the model asked for in one message, and what it was told."""
+
+    message: str
+    results: tuple[tuple[ToolCall, str], ...]
+
+
+Choice = Literal["free", "look", "answer"]
+"""`look`: the model must ask for something; `answer`: it must answer now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consultation(ModelRequest[T]):
+    """One question, what was looked up so far, and what may be looked up next."""
+
+    tools: tuple[Tool, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    choice: Choice = "free"
+
+
 class LanguageModel(Protocol):
     """Answers typed questions. Safe to ask concurrently; never retries (that is the engine's)."""
 
@@ -99,6 +152,13 @@ class LanguageModel(Protocol):
 
     async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:
         """Raises `ModelUnavailable`, `ModelRefused`, `ModelOutputInvalid` or `Misconfigured`."""
+        ...
+
+    async def consult(self, request: Consultation[T]) -> ModelReply[T] | ToolUse:
+        """The next message of a dialogue with tools: one request to the provider, or two with the repair.
+
+        The caller answers the calls and asks again with one `Exchange` more. Raises what `ask` raises.
+        """
         ...
 
 
@@ -200,7 +260,13 @@ class UnconfiguredModel:
         self._key_setting = endpoint.key_setting
 
     async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:  # noqa: ARG002 -- the port's signature
-        raise Misconfigured(
+        raise self._lacking()
+
+    async def consult(self, request: Consultation[T]) -> ModelReply[T] | ToolUse:  # noqa: ARG002 -- the port's signature
+        raise self._lacking()
+
+    def _lacking(self) -> Misconfigured:
+        return Misconfigured(
             f"No language model is configured: set {self._key_setting}", field=self._key_setting
         )
 
@@ -226,6 +292,9 @@ class LazyModel:
 
     async def ask(self, request: ModelRequest[T]) -> ModelReply[T]:
         return await self.warm_up().ask(request)
+
+    async def consult(self, request: Consultation[T]) -> ModelReply[T] | ToolUse:
+        return await self.warm_up().consult(request)
 
 
 def model_from(settings: Settings, outbound: "Outbound") -> LanguageModel:

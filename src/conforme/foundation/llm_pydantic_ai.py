@@ -29,13 +29,15 @@ from pydantic_ai.exceptions import (
 )
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.output import OutputObjectDefinition
-from pydantic_ai.settings import ModelSettings
+from pydantic_ai.settings import ModelSettings, ToolChoice
 from pydantic_ai.tools import ToolDefinition
 
 from conforme.foundation.database import now
 from conforme.foundation.errors import Misconfigured
 from conforme.foundation.llm import (
+    Consultation,
     Endpoint,
+    Exchange,
     ModelOutputInvalid,
     ModelRefused,
     ModelReply,
@@ -43,6 +45,9 @@ from conforme.foundation.llm import (
     ModelUnavailable,
     Spent,
     T,
+    Tool,
+    ToolCall,
+    ToolUse,
     Usage,
     endpoint_of,
 )
@@ -86,9 +91,27 @@ class PydanticAiModel:
         """Asks, and once more when the answer does not fit the schema; see `LanguageModel.ask`."""
         name = request.model or self.name
         model = self._model(name)
-        return await _Question(
-            self._endpoint, name, model, self._settings(model, request), request
-        ).answered()
+        question = _Question(self._endpoint, name, model, self._settings(model, request), request)
+        return await question.answered()
+
+    async def consult(self, request: Consultation[T]) -> ModelReply[T] | ToolUse:
+        """The next message of a dialogue with tools; see `LanguageModel.consult`."""
+        name = request.model or self.name
+        model = self._model(name)
+        settings = self._settings(model, request)
+        if choice := self._choice(model, request):
+            settings["tool_choice"] = choice
+        return await _Dialogue(
+            self._endpoint, name, model, settings, request, consultation=request
+        ).continued()
+
+    def _choice(self, model: Model, request: Consultation[Any]) -> ToolChoice:
+        """What may be chosen, as far as the provider can be told; what it does instead is repaired."""
+        if request.choice == "answer":
+            return "none"
+        # Anthropic forces no tool on a model that thinks.
+        forced = request.choice == "look" and (self.provider != "anthropic" or self._effort == "none")
+        return "required" if forced and model.profile.get("supports_tools", True) else None
 
     def _settings(self, model: Model, request: ModelRequest[Any]) -> ModelSettings:
         settings: dict[str, Any] = {"thinking": False if self._effort == "none" else self._effort}
@@ -135,25 +158,35 @@ class _Question(Generic[T]):
     attempts: int = 0
 
     async def answered(self) -> ModelReply[T]:
-        history: list[ai.ModelMessage] = [
+        history = self._opening()
+        for _ in range(ATTEMPTS):
+            response = await self._sent(history)
+            read = self._reply(response)
+            if isinstance(read, ModelReply):
+                return read
+            history += [response, _repair(response, read)]
+        raise self._invalid()
+
+    def _opening(self) -> list[ai.ModelMessage]:
+        return [
             ai.ModelRequest(
                 parts=[ai.UserPromptPart(self._content())], instructions=self.request.instructions or None
             )
         ]
-        complaints: Sequence[str] = ()
-        for _ in range(ATTEMPTS):
-            response = await self._sent(history)
-            try:
-                output = self.request.output.model_validate_json(_json_of(response))
-            except ValidationError as error:
-                complaints = _complaints(error)
-                history += [response, _repair(response, complaints)]
-            else:
-                spent = self.spent()
-                return ModelReply(
-                    output, spent.usage, spent.provider, spent.model, spent.milliseconds, spent.attempts
-                )
-        raise ModelOutputInvalid(self._says(f"no valid answer in {ATTEMPTS} attempts"), spent=self.spent())
+
+    def _reply(self, response: ai.ModelResponse) -> "ModelReply[T] | _Complaints":
+        """The answer, or what is wrong with it."""
+        try:
+            output = self.request.output.model_validate_json(_json_of(response))
+        except ValidationError as error:
+            return _misfit(error)
+        spent = self.spent()
+        return ModelReply(
+            output, spent.usage, spent.provider, spent.model, spent.milliseconds, spent.attempts
+        )
+
+    def _invalid(self) -> ModelOutputInvalid:
+        return ModelOutputInvalid(self._says(f"no valid answer in {ATTEMPTS} attempts"), spent=self.spent())
 
     def spent(self) -> Spent:
         return Spent(self.usage, self.endpoint.provider, self.name, round(self.seconds * 1000), self.attempts)
@@ -171,7 +204,7 @@ class _Question(Generic[T]):
                 self.model,
                 history,
                 model_settings=self.settings,
-                model_request_parameters=_parameters(self.request.output, self._mode()),
+                model_request_parameters=_parameters(self.request.output, self._mode(), self._tools()),
                 instrument=False,
             )
         except Exception as error:  # noqa: BLE001 -- a malformed answer breaks the libraries in ways they do not name
@@ -183,6 +216,9 @@ class _Question(Generic[T]):
         if response.finish_reason == "content_filter":
             raise ModelRefused(self._says("content refused"), spent=self.spent())
         return response
+
+    def _tools(self) -> tuple[Tool, ...]:
+        return ()
 
     def _mode(self) -> str:
         if self.model.profile.get("supports_json_schema_output", False):
@@ -199,6 +235,64 @@ class _Question(Generic[T]):
 
     def _says(self, reason: str) -> str:
         return f"Language model {self.name} ({self.endpoint.provider}): {reason}"
+
+
+@dataclass
+class _Dialogue(_Question[T]):
+    """A question with tools: its next message is an answer or asks for something."""
+
+    consultation: Consultation[T] = field(kw_only=True)
+
+    async def continued(self) -> ModelReply[T] | ToolUse:
+        history = self._opening()
+        for exchange in self.consultation.exchanges:
+            history += _exchanged(exchange)
+        for _ in range(ATTEMPTS):
+            response = await self._sent(history)
+            read = self._read(response)
+            if not isinstance(read, _Complaints):
+                return read
+            history += [response, _repair(response, read)]
+        raise self._invalid()
+
+    def _read(self, response: ai.ModelResponse) -> "ModelReply[T] | ToolUse | _Complaints":
+        calls = _calls(response)
+        if calls and self.consultation.choice == "answer":
+            return _Complaints("Nothing more can be looked up.", (), "Answer now with what you have.")
+        if calls:
+            message = _MESSAGES.dump_json([response]).decode()
+            return ToolUse(calls, message, self.spent())
+        if self.consultation.choice == "look":
+            return _Complaints("Nothing was looked up.", (), "Call a tool before you answer.")
+        return self._reply(response)
+
+    def _tools(self) -> tuple[Tool, ...]:
+        return self.consultation.tools
+
+
+_MESSAGES = ai.ModelMessagesTypeAdapter
+
+
+def _calls(response: ai.ModelResponse) -> tuple[ToolCall, ...]:
+    """What is asked for; an answer given as the call of a tool is none of it."""
+    parts = (part for part in response.parts if isinstance(part, ai.ToolCallPart))
+    return tuple(
+        ToolCall(part.tool_call_id, part.tool_name, _ESCAPED_NUL.sub(r"\1", part.args_as_json_str()))
+        for part in parts
+        if part.tool_name != _OUTPUT_TOOL
+    )
+
+
+def _exchanged(exchange: Exchange) -> list[ai.ModelMessage]:
+    """The provider's message, and an answer to each call in it: none may be left open."""
+    [response] = _MESSAGES.validate_json(exchange.message)
+    told = {call.id: text for call, text in exchange.results}
+    parts = [part for part in response.parts if isinstance(part, ai.ToolCallPart)]
+    answers = [
+        ai.ToolReturnPart(part.tool_name, told.get(part.tool_call_id, "{}"), part.tool_call_id)
+        for part in parts
+    ]
+    return [response, ai.ModelRequest(parts=answers)]
 
 
 def _bending_once(model: Model) -> Model:
@@ -266,9 +360,10 @@ class _Untitled(GenerateJsonSchema):
 
 
 @lru_cache(maxsize=64)
-def _parameters(output: type[BaseModel], mode: Any) -> ModelRequestParameters:
+def _parameters(output: type[BaseModel], mode: Any, tools: tuple[Tool, ...] = ()) -> ModelRequestParameters:
     """How the answer's schema is asked for; the provider's profile then bends it to its dialect."""
     schema = output.model_json_schema(schema_generator=_Untitled)
+    functions = [_function(tool) for tool in tools]
     if mode == "tool":
         tool = ToolDefinition(
             name=_OUTPUT_TOOL,
@@ -277,9 +372,20 @@ def _parameters(output: type[BaseModel], mode: Any) -> ModelRequestParameters:
             kind="output",
             strict=True,
         )
-        return ModelRequestParameters(output_mode="tool", output_tools=[tool], allow_text_output=False)
+        return ModelRequestParameters(
+            output_mode="tool", output_tools=[tool], function_tools=functions, allow_text_output=False
+        )
     shape = OutputObjectDefinition(json_schema=schema, name=output.__name__, strict=True)
-    return ModelRequestParameters(output_mode=mode, output_object=shape, allow_text_output=True)
+    return ModelRequestParameters(
+        output_mode=mode, output_object=shape, function_tools=functions, allow_text_output=True
+    )
+
+
+def _function(tool: Tool) -> ToolDefinition:
+    schema = tool.arguments.model_json_schema(schema_generator=_Untitled)
+    return ToolDefinition(
+        name=tool.name, parameters_json_schema=schema, description=tool.description, strict=True
+    )
 
 
 def _json_of(response: ai.ModelResponse) -> str:
@@ -290,14 +396,27 @@ def _json_of(response: ai.ModelResponse) -> str:
     return _ESCAPED_NUL.sub(r"\1", fenced[1] if fenced else text)
 
 
-def _complaints(error: ValidationError) -> Sequence[str]:
+@dataclass(frozen=True)
+class _Complaints:
+    """What is wrong with a message, and what to do instead."""
+
+    about: str
+    lines: Sequence[str]
+    instead: str
+
+    def __str__(self) -> str:
+        return "\n".join([self.about, *(f"- {line}" for line in self.lines), self.instead])
+
+
+def _misfit(error: ValidationError) -> _Complaints:
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    return [f"{'.'.join(map(str, one['loc'])) or 'answer'}: {one['msg']}" for one in found[:_MAX_COMPLAINTS]]
+    lines = [f"{'.'.join(map(str, one['loc'])) or 'answer'}: {one['msg']}" for one in found[:_MAX_COMPLAINTS]]
+    again = "Give the whole answer again, corrected, as JSON and nothing else."
+    return _Complaints("The answer does not fit the schema:", lines, again)
 
 
-def _repair(response: ai.ModelResponse, complaints: Sequence[str]) -> ai.ModelRequest:
-    text = "The answer does not fit the schema:\n" + "\n".join(f"- {line}" for line in complaints)
-    text += "\nGive the whole answer again, corrected, as JSON and nothing else."
+def _repair(response: ai.ModelResponse, complaints: _Complaints) -> ai.ModelRequest:
+    text = str(complaints)
     calls = [part for part in response.parts if isinstance(part, ai.ToolCallPart)]
     if not calls:
         return ai.ModelRequest(parts=[ai.UserPromptPart(text)])

@@ -24,6 +24,10 @@ TRIM_EVENTS = text(
     "delete from events where id in"
     " (select id from events where created_at < now() - make_interval(days => :days) order by id limit :batch)"
 )
+TRIM_LOGS = text(
+    "delete from workflow_logs where id in (select id from workflow_logs"
+    " where created_at < now() - make_interval(days => :days) order by id limit :batch)"
+)
 TRIM_KEYS = text(
     "delete from idempotency_keys where (actor, key) in (select actor, key from idempotency_keys"
     " where created_at < now() - make_interval(days => :days) limit :batch)"
@@ -38,6 +42,7 @@ async def retention(context: JobContext, _at: datetime) -> dict[str, int]:
     trims: dict[str, Callable[[], Awaitable[int]]] = {
         "jobs": partial(resources.durable.delete_ended, settings.workflow_retention_days * DAY, BATCH),
         "events": partial(_trim, resources, TRIM_EVENTS, settings.event_retention_days),
+        "lines of workflows": partial(_trim, resources, TRIM_LOGS, settings.workflow_log_retention_days),
         "idempotency keys": partial(_trim, resources, TRIM_KEYS, IDEMPOTENCY_DAYS),
     }
     deleted = {what: await _all(context, what, trim) for what, trim in trims.items()}

@@ -39,8 +39,8 @@ NIVEAUX: Final = tuple(Niveau)
 NIVEAUX_OF_STEPS: Final = tuple(each for each in Niveau if each is not Niveau.PENDING)
 STILL_RUNNING: Final = timedelta(days=1)
 """What was begun longer ago, and has not ended, never will."""
-UNFINISHED: Final = "LEGACY_UNFINISHED"
-"""Code of such an audit."""
+UNFINISHED: Final = {"error_code": "AUDIT_TIMEOUT", "failed_phase": "deadline"}
+"""How such an audit is told of: its job was lost without a word."""
 FALLBACK: Final = "Step failed:"
 """How the original's comment on a point begins when its step could not be analysed."""
 PERCENT: Final = Decimal(1000)
@@ -149,7 +149,7 @@ def _failed(row: Row) -> dict[str, Any]:
     return {
         "status": "failed",
         "error_message": text(row, "error_message") or "The original never ended it",
-        "error_code": UNFINISHED,
+        **UNFINISHED,
     }
 
 
@@ -176,6 +176,7 @@ def _columns(row: Row, result: dict[str, Any]) -> dict[str, Any]:
         "duration_ms": whole(row, "duration_ms"),
         "error_message": text(row, "error_message"),
         "error_code": None,
+        "failed_phase": None,
         "total_tokens": whole(row, "total_tokens"),
         "successful_steps": whole(row, "successful_steps"),
         "failed_steps": whole(row, "failed_steps"),

@@ -238,8 +238,8 @@ def _sqlstate(error: DBAPIError) -> str:
 
 
 def _about_a_row(error: DBAPIError) -> bool:
-    """Data exceptions (22) and violated constraints (23)."""
-    return _sqlstate(error)[:2] in {"22", "23"}
+    """Data exceptions (22), violated constraints (23) and values too large for an index (54)."""
+    return _sqlstate(error)[:2] in {"22", "23", "54"}
 
 
 def _refusal(error: DBAPIError) -> str:

@@ -72,6 +72,15 @@ async def one(
     return (await session.scalars(query.options(*map(undefer, also)))).one_or_none()
 
 
+async def by_id(session: Session, actor: Actor, recording_id: int, *, also: Deferred = ()) -> Recording:
+    """A recording in scope by its id. Raises `NotFound`."""
+    query = _visible(actor, Recording.id == recording_id)
+    found = (await session.scalars(query.options(*map(undefer, also)))).one_or_none()
+    if found is None:
+        raise NotFound.of("Recording", recording_id)
+    return found
+
+
 async def running(
     session: Session, actor: Actor, *, since: datetime, limit: int = 500
 ) -> Sequence[Recording]:

@@ -39,6 +39,27 @@ def audit_step(prompt: str) -> dict[str, Any]:
     return _verdict(step, [judge(point, call, lexicon()) for point in step.points], call)
 
 
+def name_speakers(prompt: str) -> dict[str, Any]:
+    """Who each label asked about is: what most of its turns sound like, and how clearly."""
+    call = heard_call(fenced(prompt, "transcript"))
+    labels = [line.strip() for line in fenced(prompt, "locuteurs").splitlines() if line.strip()]
+    return {"locuteurs": [_speaker(label, call) for label in labels]}
+
+
+def _speaker(label: str, call: Call) -> dict[str, Any]:
+    roles = [
+        role for role, turn in zip(call.roles, call.turns, strict=True) if turn.speaker == label and role
+    ]
+    for role in (ADVISOR, CLIENT):
+        share = roles.count(role) / max(1, len(roles))
+        if share > _HALF:
+            return {"locuteur": label, "role": role, "certitude": round(90 * share)}
+    return {"locuteur": label, "role": "inconnu", "certitude": 0}
+
+
+_HALF = 0.5
+
+
 def judge(point: Point, call: Call, known: Lexicon) -> Finding:
     """The status of one control point, with the words that decided it."""
     if point.proofs and "appel" not in point.proofs:
@@ -98,7 +119,7 @@ def _replies(concept: Concept, call: Call, known: Lexicon) -> Iterator[Passage]:
     """The client's agreeing answers to the advisor's question."""
     answers = {passage.turn: passage for passage in reversed(call.find(concept.reply))}
     for question in call.find(concept.said):
-        for turn in range(question.turn + 1, question.turn + 1 + REPLY_WITHIN):
+        for turn in call.soon_after(question.turn, REPLY_WITHIN):
             answer = answers.get(turn)
             if answer and call.spoken_by(answer, CLIENT) and not known.refusal.search(call.lines[turn]):
                 yield answer

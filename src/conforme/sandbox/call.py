@@ -71,7 +71,9 @@ class Call:
         for index, turn in enumerate(self.turns):
             around = range(max(0, index - _AROUND), min(len(own), index + _AROUND + 1))
             local = self._lean(own, around)
-            if abs(own[index]) >= _STRONG_CUES:
+            if turn.role:
+                yield turn.role
+            elif abs(own[index]) >= _STRONG_CUES:
                 yield ADVISOR if own[index] > 0 else CLIENT
             else:
                 yield _role(turn, local) or _role(turn, overall)
@@ -121,8 +123,16 @@ class Call:
     def early(self, passage: Passage) -> bool:
         """Said at the start of its recording."""
         turn = self.turns[passage.turn]
-        mates = [index for index, other in enumerate(self.turns) if other.recording == turn.recording]
-        return passage.turn - mates[0] < max(_EARLY_TURNS, int(_EARLY_SHARE * len(mates)))
+        last = max(other.number for other in self.turns if other.recording == turn.recording)
+        return turn.number - 1 < max(_EARLY_TURNS, int(_EARLY_SHARE * last))
+
+    def soon_after(self, turn: int, within: int) -> Iterator[int]:
+        """Indices of the turns heard within so many turns after that one."""
+        asked = self.turns[turn]
+        for index in range(turn + 1, min(len(self.turns), turn + 1 + within)):
+            other = self.turns[index]
+            if other.recording == asked.recording and other.number - asked.number <= within:
+                yield index
 
     def quote(self, passage: Passage) -> str:
         """The sentence around the passage, or the turn when that is too short to be recognised."""

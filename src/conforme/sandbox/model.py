@@ -1,6 +1,6 @@
 """An OpenAI-compatible language model whose answers come from rules: see `auditor` for what it can do.
 
-Speaks `POST /v1/responses`, `POST /v1/chat/completions` (JSON schema or tool call, streamed or whole) and
+Speaks `POST /v1/responses`, `POST /v1/chat/completions` (JSON schema or tool calls, streamed or whole) and
 `GET /v1/models`; bills tokens with the provider's prompt caching; answers in time proportional to its output.
 A share of its answers can be refusals, a share of its control points can carry a fabricated quote: those are
 recorded word for word, so that a reader of the counts can prove that none was kept.
@@ -19,11 +19,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from conforme.sandbox.auditor import audit_step
+from conforme.sandbox.auditor import audit_step, name_speakers
 from conforme.sandbox.chassis import Service, exchange_of
 from conforme.sandbox.fabrication import Fabrication, fabricate
+from conforme.sandbox.gullible import obey
 from conforme.sandbox.lexicon import lexicon
-from conforme.sandbox.openai_wire import Answer, Asked, Protocol, ProtocolError, asked_of, rendered, streamed
+from conforme.sandbox.lookups import next_calls, with_transcript
+from conforme.sandbox.openai_wire import (
+    Answer,
+    Asked,
+    Call,
+    Protocol,
+    ProtocolError,
+    asked_of,
+    rendered,
+    streamed,
+)
 from conforme.sandbox.prefix_cache import PrefixCache, tokens_in
 from conforme.sandbox.reading import fenced, spoken_turns
 from conforme.sandbox.tally import Exchange
@@ -44,6 +55,8 @@ class ModelOptions:
     fabricated_share: float = 0.0
     """Share of control points that carry a quote nobody said."""
     refusal_share: float = 0.0
+    gullible: bool = False
+    """Does what the calls tell it to do: one word to the auditor, and every point is met and no fault is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,7 @@ class _Reply:
     text: str
     kind: str = "whole"
     planted: tuple[Fabrication, ...] = ()
+    calls: tuple[Call, ...] = ()
 
 
 class ModelStandIn:
@@ -125,15 +139,33 @@ class ModelStandIn:
             return _Reply(REFUSAL, kind="refused")
         if asked.schema is None:
             return _Reply(NOT_AN_AUDIT)
-        reply = self._verdict(asked) if _wants_verdict(asked) else _Reply(_json(_minimal(asked.schema)))
+        reply = self._answer(asked, asked.schema)
         if exchange.malformed:
             exchange.malformed = False
             return _broken(reply, dice.choice(BREAKAGES))
         return reply
 
-    def _verdict(self, asked: Asked) -> _Reply:
+    def _answer(self, asked: Asked, schema: Mapping[str, Any]) -> _Reply:
+        if _wants_verdict(asked):
+            return self._judged(asked)
+        if "locuteurs" in schema.get("properties", {}):
+            return _Reply(_json(name_speakers(asked.messages[-1][1])))
+        return _Reply(_json(_minimal(schema)))
+
+    def _judged(self, asked: Asked) -> _Reply:
+        """The verdict, or what has to be looked up before."""
         prompt = _step_prompt(asked)
+        if not asked.tools:
+            return self._verdict(prompt)
+        calls = next_calls(prompt, asked) if asked.choice != "none" else ()
+        if calls:
+            return _Reply("", calls=calls)
+        return self._verdict(with_transcript(prompt, asked))
+
+    def _verdict(self, prompt: str) -> _Reply:
         verdict = audit_step(prompt)
+        if self.options.gullible:
+            obey(prompt, verdict)
         turns = spoken_turns(fenced(prompt, "transcript"))
         planted: list[Fabrication] = []
         for point in verdict["points_controle"]:
@@ -149,11 +181,14 @@ class ModelStandIn:
     def _billed(self, asked: Asked, exchange: Exchange, reply: _Reply) -> Answer:
         """Counts the tokens now; the bill and the cache entry are made when the answer has left."""
         prompt = asked.prompt
+        answered = asked.tool is not None and not reply.calls and reply.kind != "refused"
+        calls = (Call(asked.tool, reply.text),) if asked.tool is not None and answered else reply.calls
         answer = Answer(
             text=reply.text,
+            calls=calls,
             input_tokens=tokens_in(prompt),
             cached_tokens=self._cache.cached_tokens(asked.cache_key, prompt),
-            output_tokens=tokens_in(reply.text),
+            output_tokens=tokens_in("".join(call.arguments for call in calls) or reply.text),
             identifier=f"{exchange.subject}{random.getrandbits(32):08x}",
             kind="refused"
             if reply.kind == "refused"
@@ -203,7 +238,7 @@ def _broken(reply: _Reply, breakage: str) -> _Reply:
         return _Reply("Voici l'analyse demandée :\n" + reply.text[:-2])
     if breakage == "wrong_schema":
         return _Reply(_json({"resultat": "conforme", "points_controle": "voir plus haut"}))
-    return replace(reply, text=reply.text[: len(reply.text) // 2], kind="truncated", planted=())
+    return replace(reply, text=reply.text[: len(reply.text) // 2], kind="truncated", planted=(), calls=())
 
 
 def _minimal(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> Any:

@@ -1,16 +1,38 @@
-"""The two OpenAI protocols on the wire, Responses and Chat Completions: what was asked, and how it is answered."""
+"""The two OpenAI protocols on the wire, Responses and Chat Completions: what was asked, and how it is answered.
+
+Tools are part of both: a request offers functions and says whether one must be called; an answer may call several; the
+next request brings what each call gave. A call left without its result, or a result of no call, is refused.
+"""
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Protocol = Literal["responses", "chat"]
 
 
 class ProtocolError(ValueError):
     """The request breaks the protocol; the message goes back to the client with status 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a function: `arguments` is JSON."""
+
+    name: str
+    arguments: str
+
+
+class Exchange(NamedTuple):
+    """A call, and what it gave."""
+
+    call: Call
+    output: str
+
+
+Choice = Literal["auto", "none", "required"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +49,18 @@ class Asked:
     """The answer is the arguments of a call of this tool."""
     cache_key: str
     stream: bool
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """What may be called besides: `{name, description, parameters}` each."""
+    choice: Choice = "auto"
+    exchanges: tuple[Exchange, ...] = ()
+    """What was called before, and what it gave, in order."""
 
     @property
     def prompt(self) -> str:
-        """Everything the provider reads, in the order in which it caches it: schema, instructions, messages."""
+        """Everything the provider reads, in the order in which it caches it: tools, schema, instructions, messages."""
+        tools = json.dumps(self.tools, ensure_ascii=False) if self.tools else ""
         schema = json.dumps(self.schema, ensure_ascii=False) if self.schema else ""
-        return "\n".join([schema, *(text for _, text in self.messages)])
+        return "\n".join([tools + schema, *(text for _, text in self.messages)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +71,8 @@ class Answer:
     output_tokens: int
     identifier: str
     kind: Literal["whole", "truncated", "refused"] = "whole"
+    calls: tuple[Call, ...] = ()
+    """Functions called instead of saying `text`."""
 
 
 # Asking
@@ -57,46 +87,105 @@ def asked_of(protocol: Protocol, body: bytes) -> Asked:
     if not isinstance(wanted, dict) or not isinstance(wanted.get("model"), str):
         raise ProtocolError("you must provide a model parameter")
     read = _responses_question if protocol == "responses" else _chat_question
-    messages, schema, tool = read(wanted)
-    if not messages:
+    question = read(wanted)
+    if not question.messages:
         raise ProtocolError("Missing required parameter: the conversation is empty.")
+    choice = _choice(wanted.get("tool_choice"))
+    if choice == "required" and not question.tools and question.tool is None:
+        raise ProtocolError("Invalid value: 'tool_choice' is only allowed when 'tools' are specified.")
     return Asked(
         protocol=protocol,
         model=wanted["model"],
-        messages=tuple(messages),
-        schema=schema,
-        tool=tool,
+        messages=tuple(question.messages),
+        schema=question.schema,
+        tool=question.tool,
         cache_key=str(wanted.get("prompt_cache_key") or ""),
         stream=bool(wanted.get("stream")),
+        tools=question.tools,
+        choice=choice,
+        exchanges=tuple(question.exchanges),
     )
 
 
-_Question = tuple[list[tuple[str, str]], Mapping[str, Any] | None, str | None]
+class _Question(NamedTuple):
+    messages: list[tuple[str, str]]
+    schema: Mapping[str, Any] | None
+    tool: str | None
+    tools: tuple[Mapping[str, Any], ...]
+    exchanges: list[Exchange]
+
+
+LOOKUPS = frozenset({"searchTranscript", "getTranscriptChunks"})
+"""Functions that give something; any other one takes the answer."""
+
+
+def _choice(wanted: Any) -> Choice:
+    if wanted in {"none", "required"}:
+        return wanted
+    return "required" if isinstance(wanted, dict) else "auto"
 
 
 def _responses_question(wanted: dict[str, Any]) -> _Question:
     messages = [("system", str(wanted["instructions"]))] if wanted.get("instructions") else []
-    given = wanted.get("input")
+    given, exchanges = wanted.get("input"), list[Exchange]()
     if isinstance(given, str):
         messages.append(("user", given))
     if isinstance(given, list):
         messages += [(str(item.get("role", "tool")), _content(item)) for item in given]
+        calls = [(item.get("call_id"), item) for item in given if item.get("type") == "function_call"]
+        outputs = [item for item in given if item.get("type") == "function_call_output"]
+        exchanges = _matched(calls, [(item.get("call_id"), _content(item)) for item in outputs])
+    functions = [tool for tool in wanted.get("tools") or [] if tool.get("type") == "function"]
     output = wanted.get("text", {}).get("format", {})
-    if output.get("type") == "json_schema":
-        return messages, _strict(output), None
-    tool = next((tool for tool in wanted.get("tools", []) if tool.get("type") == "function"), None)
-    return messages, *_of_tool(tool)
+    native = _strict(output) if output.get("type") == "json_schema" else None
+    return _Question(messages, *_offered(functions, native), exchanges)
 
 
 def _chat_question(wanted: dict[str, Any]) -> _Question:
-    messages = [(str(item.get("role")), _content(item)) for item in wanted.get("messages", [])]
+    given = wanted.get("messages", [])
+    messages = [(str(item.get("role")), _said(item)) for item in given]
+    calls = [
+        (call.get("id"), call.get("function", {})) for item in given for call in item.get("tool_calls") or []
+    ]
+    outputs = [(item.get("tool_call_id"), _content(item)) for item in given if item.get("role") == "tool"]
+    functions = [tool["function"] for tool in wanted.get("tools") or [] if tool.get("type") == "function"]
     output = wanted.get("response_format", {})
-    if output.get("type") == "json_schema":
-        return messages, _strict(output.get("json_schema", {})), None
-    tool = next(
-        (tool["function"] for tool in wanted.get("tools", []) if tool.get("type") == "function"), None
-    )
-    return messages, *_of_tool(tool)
+    native = _strict(output.get("json_schema", {})) if output.get("type") == "json_schema" else None
+    return _Question(messages, *_offered(functions, native), _matched(calls, outputs))
+
+
+def _matched(calls: Sequence[tuple[Any, Any]], outputs: Sequence[tuple[Any, str]]) -> list[Exchange]:
+    """Each call with its result, in the order of the calls."""
+    given = dict(outputs)
+    if strange := given.keys() - dict(calls).keys():
+        raise ProtocolError(f"No tool call found for function call output with call_id {min(strange)}.")
+    if open_calls := [identifier for identifier, _ in calls if identifier not in given]:
+        raise ProtocolError(f"No tool output found for function call {open_calls[0]}.")
+    return [
+        Exchange(Call(str(call.get("name")), str(call.get("arguments") or "{}")), given[identifier])
+        for identifier, call in calls
+    ]
+
+
+def _offered(
+    functions: Sequence[Mapping[str, Any]], native: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any] | None, str | None, tuple[Mapping[str, Any], ...]]:
+    """Schema of the answer, the function that takes it when there is one, and the functions that give something."""
+    answering = None
+    for function in functions:
+        _strict({"schema": function.get("parameters"), "strict": function.get("strict")})
+        if native is None and answering is None and function.get("name") not in LOOKUPS:
+            answering = function
+    lookups = tuple(function for function in functions if function is not answering)
+    if native is not None or answering is None:
+        return native, None, lookups
+    return answering["parameters"], str(answering["name"]), lookups
+
+
+def _said(item: Mapping[str, Any]) -> str:
+    """What a chat message holds, the calls in it included."""
+    calls = [str(call.get("function", {}).get("arguments", "")) for call in item.get("tool_calls") or []]
+    return "\n".join([_content(item), *calls]) if calls else _content(item)
 
 
 def _content(item: Mapping[str, Any]) -> str:
@@ -104,12 +193,6 @@ def _content(item: Mapping[str, Any]) -> str:
     if isinstance(content, list):
         return "\n".join(str(part.get("text", "")) for part in content)
     return str(content or "")
-
-
-def _of_tool(tool: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str | None]:
-    if tool is None:
-        return None, None
-    return _strict({"schema": tool.get("parameters"), "strict": tool.get("strict")}), str(tool["name"])
 
 
 def _strict(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -158,9 +241,9 @@ def _response(asked: Asked, answer: Answer) -> dict[str, Any]:
         "incomplete_details": {"reason": "max_output_tokens"} if truncated else None,
         "instructions": None,
         "model": asked.model,
-        "output": [_output_item(asked, answer)],
+        "output": _output_items(answer),
         "parallel_tool_calls": True,
-        "tool_choice": "auto",
+        "tool_choice": asked.choice,
         "tools": [],
         "usage": {
             "input_tokens": answer.input_tokens,
@@ -172,33 +255,38 @@ def _response(asked: Asked, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _output_item(asked: Asked, answer: Answer) -> dict[str, Any]:
+def _output_items(answer: Answer) -> list[dict[str, Any]]:
     status = "incomplete" if answer.kind == "truncated" else "completed"
-    if asked.tool and answer.kind != "refused":
-        return {
-            "type": "function_call",
-            "id": f"fc_{answer.identifier}",
-            "call_id": f"call_{answer.identifier}",
-            "name": asked.tool,
-            "arguments": answer.text,
-            "status": status,
-        }
+    if answer.calls:
+        return [
+            {
+                "type": "function_call",
+                "id": f"fc_{answer.identifier}_{number}",
+                "call_id": f"call_{answer.identifier}_{number}",
+                "name": call.name,
+                "arguments": call.arguments,
+                "status": status,
+            }
+            for number, call in enumerate(answer.calls)
+        ]
     text = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
     refusal = {"type": "refusal", "refusal": answer.text}
-    return {
-        "type": "message",
-        "id": f"msg_{answer.identifier}",
-        "status": status,
-        "role": "assistant",
-        "content": [refusal if answer.kind == "refused" else text],
-    }
+    return [
+        {
+            "type": "message",
+            "id": f"msg_{answer.identifier}",
+            "status": status,
+            "role": "assistant",
+            "content": [refusal if answer.kind == "refused" else text],
+        }
+    ]
 
 
 def _completion(asked: Asked, answer: Answer) -> dict[str, Any]:
-    reasons = {"whole": "tool_calls" if asked.tool else "stop", "truncated": "length", "refused": "stop"}
+    reasons = {"whole": "tool_calls" if answer.calls else "stop", "truncated": "length", "refused": "stop"}
     choice = {
         "index": 0,
-        "message": _message(asked, answer),
+        "message": _message(answer),
         "logprobs": None,
         "finish_reason": reasons[answer.kind],
     }
@@ -218,16 +306,21 @@ def _completion(asked: Asked, answer: Answer) -> dict[str, Any]:
     }
 
 
-def _message(asked: Asked, answer: Answer) -> dict[str, Any]:
+def _message(answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     if answer.kind == "refused":
         return message | {"refusal": answer.text}
-    if not asked.tool:
+    if not answer.calls:
         return message | {"content": answer.text}
-    call = {"name": asked.tool, "arguments": answer.text}
-    return message | {
-        "tool_calls": [{"id": f"call_{answer.identifier}", "type": "function", "function": call}]
-    }
+    calls = [
+        {
+            "id": f"call_{answer.identifier}_{number}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for number, call in enumerate(answer.calls)
+    ]
+    return message | {"tool_calls": calls}
 
 
 # Streaming
@@ -259,12 +352,12 @@ def _chat_chunks(asked: Asked, answer: Answer) -> Iterator[dict[str, Any]]:
         return base | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
 
     yield chunk({"role": "assistant"})
-    if asked.tool and answer.kind != "refused":
-        call = choice["message"]["tool_calls"][0]
-        yield chunk({"tool_calls": [{"index": 0, **call, "function": call["function"] | {"arguments": ""}}]})
-        for piece in _pieces(answer.text):
-            yield chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
-    else:
+    for index, call in enumerate(choice["message"].get("tool_calls", [])):
+        opening = {"index": index, **call, "function": call["function"] | {"arguments": ""}}
+        yield chunk({"tool_calls": [opening]})
+        for piece in _pieces(call["function"]["arguments"]):
+            yield chunk({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+    if not answer.calls:
         field = "refusal" if answer.kind == "refused" else "content"
         for piece in _pieces(answer.text):
             yield chunk({field: piece})
@@ -274,18 +367,19 @@ def _chat_chunks(asked: Asked, answer: Answer) -> Iterator[dict[str, Any]]:
 
 def _response_events(asked: Asked, answer: Answer) -> Iterator[dict[str, Any]]:
     whole = _response(asked, answer)
-    item = whole["output"][0]
     begun = whole | {"status": "in_progress", "output": [], "usage": None}
     yield {"type": "response.created", "response": begun}
-    yield {"type": "response.output_item.added", "output_index": 0, "item": _emptied(item)}
-    place = {"item_id": item["id"], "output_index": 0}
-    if item["type"] == "function_call":
-        for piece in _pieces(answer.text):
-            yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
-        yield {"type": "response.function_call_arguments.done", **place, "arguments": answer.text}
-    else:
-        yield from _text_events(item["content"][0], place | {"content_index": 0})
-    yield {"type": "response.output_item.done", "output_index": 0, "item": item}
+    for index, item in enumerate(whole["output"]):
+        yield {"type": "response.output_item.added", "output_index": index, "item": _emptied(item)}
+        place = {"item_id": item["id"], "output_index": index}
+        if item["type"] == "function_call":
+            for piece in _pieces(item["arguments"]):
+                yield {"type": "response.function_call_arguments.delta", **place, "delta": piece}
+            done = {"arguments": item["arguments"], "name": item["name"]}
+            yield {"type": "response.function_call_arguments.done", **place, **done}
+        else:
+            yield from _text_events(item["content"][0], place | {"content_index": 0})
+        yield {"type": "response.output_item.done", "output_index": index, "item": item}
     ending = "response.incomplete" if answer.kind == "truncated" else "response.completed"
     yield {"type": ending, "response": whole}
 

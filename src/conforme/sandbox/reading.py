@@ -38,6 +38,8 @@ class SpokenTurn:
     speaker: str
     text: str
     words: tuple[Word, ...]
+    role: str = ""
+    """`conseiller`, `client` or `tiers` where the prompt says who speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,8 @@ def _turns(transcript: str) -> Iterator[SpokenTurn]:
         match = _SPOKEN.match(line)
         if match:
             recording, number, speaker, _, text = match.groups()
-            yield SpokenTurn(int(recording), int(number), speaker, text, words_of(text))
+            label, _, role = speaker.partition("=")
+            yield SpokenTurn(int(recording), int(number), label, text, words_of(text), role)
 
 
 def read_step(text: str) -> StepQuestion:

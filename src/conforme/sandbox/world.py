@@ -49,6 +49,8 @@ class SandboxOptions:
     fabricated_share: float = 0.0
     """Share of control points to which the model adds a quote nobody said."""
     refusal_share: float = 0.0
+    gullible: bool = False
+    """The model obeys what is said in a call, or written about it, to whoever judges."""
     model_latency: Latency = field(default_factory=Latency)
     """Per answer, and per output token."""
     speech_latency: Latency = field(default_factory=Latency)
@@ -76,7 +78,10 @@ class Sandbox:
         self.speech_desk = SpeechDesk(corpus, hearing=given.hearing)
         self.stand_in = ModelStandIn(
             ModelOptions(
-                seed=given.seed, fabricated_share=given.fabricated_share, refusal_share=given.refusal_share
+                seed=given.seed,
+                fabricated_share=given.fabricated_share,
+                refusal_share=given.refusal_share,
+                gullible=given.gullible,
             )
         )
         self.pusher_desk = PusherDesk()

@@ -17,7 +17,7 @@ async def checked(session: WriteSession, run: FicheRun, *, total: int, todo: int
     await _tell(
         session,
         "status_check",
-        run.fiche_id,
+        run,
         status="checked",
         total_recordings=total,
         already_transcribed=total - todo,
@@ -30,7 +30,7 @@ async def started(session: WriteSession, run: FicheRun, *, total: int, at: datet
     await _tell(
         session,
         "started",
-        run.fiche_id,
+        run,
         status="started",
         total_recordings=total,
         priority=run.priority,
@@ -39,23 +39,23 @@ async def started(session: WriteSession, run: FicheRun, *, total: int, at: datet
 
 
 async def recording_started(session: WriteSession, run: RecordingRun) -> None:
-    await _tell(session, "recording_started", run.fiche_id, status="processing", **_place(run))
+    await _tell(session, "recording_started", run, status="processing", **_place(run))
 
 
 async def recording_completed(session: WriteSession, run: RecordingRun, transcription_id: str) -> None:
     known = _place(run) | {"transcription_id": transcription_id}
-    await _tell(session, "recording_completed", run.fiche_id, status="completed", **known)
+    await _tell(session, "recording_completed", run, status="completed", **known)
 
 
 async def recording_failed(session: WriteSession, run: RecordingRun, error: str) -> None:
-    await _tell(session, "recording_failed", run.fiche_id, status="failed", **_place(run), error=error)
+    await _tell(session, "recording_failed", run, status="failed", **_place(run), error=error)
 
 
 async def progress(session: WriteSession, run: RecordingRun, counts: Counts) -> None:
     await _tell(
         session,
         "progress",
-        run.fiche_id,
+        run,
         status="in_progress",
         total_recordings=counts.total,
         transcribed=counts.transcribed,
@@ -71,7 +71,7 @@ async def completed(
     await _tell(
         session,
         "completed",
-        run.fiche_id,
+        run,
         status="completed",
         total_recordings=counts.total,
         transcribed=counts.transcribed,
@@ -86,7 +86,7 @@ async def failed(session: WriteSession, run: FicheRun, error: str, *, at: dateti
     await _tell(
         session,
         "failed",
-        run.fiche_id,
+        run,
         status="failed",
         error=error,
         failed_at=iso(at),
@@ -106,6 +106,6 @@ def _seconds(since: datetime, until: datetime) -> float:
     return max(round((until - since).total_seconds(), 3), 0.0)
 
 
-async def _tell(session: WriteSession, what: str, fiche_id: str, **fields: Any) -> None:
-    payload = {"fiche_id": fiche_id, **fields}
-    await events.record(session, f"transcription.{what}", payload, [events.fiche_channel(fiche_id)])
+async def _tell(session: WriteSession, what: str, run: FicheRun | RecordingRun, **fields: Any) -> None:
+    payload = {"fiche_id": run.fiche_id, "run_id": run.run_id, **fields}
+    await events.record(session, f"transcription.{what}", payload, [events.fiche_channel(run.fiche_id)])

@@ -7,8 +7,10 @@ from fastapi.responses import JSONResponse
 
 from conforme.accounts.actor import Actor
 from conforme.accounts.auth import may
+from conforme.foundation import workflow_logs
 from conforme.foundation.errors import NotFound
 from conforme.foundation.web import ERRORS, ResourcesDep, ok, route_not_found
+from conforme.foundation.workflow_logs import LogLines
 from conforme.recordings import queries as recordings
 from conforme.recordings.models import Recording
 from conforme.transcriptions.queries import words_of
@@ -83,6 +85,16 @@ async def read_status(fiche_id: str, actor: Reader, resources: ResourcesDep) -> 
         recordings=[_status(row) for row in rows],
     )
     return FicheStatusAnswer(data=status)
+
+
+@router.get("/{fiche_id}/logs", response_model_exclude_unset=True)
+async def read_logs(request: Request, fiche_id: str, actor: Reader, resources: ResourcesDep) -> LogLines:
+    """The lines of a fiche's transcription runs, or of one of them, oldest first."""
+    wanted = workflow_logs.wanted_of(request.query_params)
+    async with resources.database.read() as session:
+        await recordings.cached_fiche(session, actor, fiche_id)
+        rows = await workflow_logs.lines_of(session, "transcription", ("fiche", fiche_id), wanted)
+    return workflow_logs.page_of(rows, wanted)
 
 
 @router.get("/{fiche_id}/recordings/{call_id}", response_model=RecordingTranscriptAnswer)

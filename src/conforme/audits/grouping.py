@@ -1,0 +1,191 @@
+"""Audits counted by what they have in common (spec/audits §10.2): aggregated by the database, all of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Date, Select, case, cast, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, defer, load_only
+
+from conforme.accounts.actor import Actor
+from conforme.audit_configs.models import AuditConfig
+from conforme.audits.filters import Filters
+from conforme.audits.list_queries import conditions
+from conforme.audits.models import STATUSES, AuditRow
+from conforme.fiches.models import FicheCache
+from conforme.foundation.database import ReadSession
+from conforme.foundation.errors import Invalid
+from conforme.foundation.query import Limits, Query, whole_number
+
+UNKNOWN_GROUPE: Final = "UNKNOWN"
+BUCKET: Final = Limits(default=10, low=1, high=100)
+
+Key = Callable[[int], ColumnElement[Any] | InstrumentedAttribute[Any]]
+
+
+def _groupe(_size: int) -> ColumnElement[Any]:
+    return func.coalesce(func.nullif(FicheCache.groupe, ""), UNKNOWN_GROUPE)
+
+
+def _day(_size: int) -> ColumnElement[Any]:
+    return cast(func.timezone("UTC", AuditRow.created_at), Date)
+
+
+def _bucket(size: int) -> ColumnElement[Any]:
+    """The lower end; an audit without a verdict has no score, and so no bucket."""
+    return case((AuditRow.status == "completed", func.floor(AuditRow.score_percentage / size) * size))
+
+
+KEYS: Final[Mapping[str, Key]] = {
+    "fiche": lambda _: AuditRow.fiche_cache_id,
+    "audit_config": lambda _: AuditRow.audit_config_id,
+    "status": lambda _: AuditRow.status,
+    "niveau": lambda _: AuditRow.niveau,
+    "automation_schedule": lambda _: AuditRow.automation_schedule_id,
+    "automation_run": lambda _: AuditRow.automation_run_id,
+    "groupe": _groupe,
+    "created_day": _day,
+    "score_bucket": _bucket,
+}
+"""What audits are grouped by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    by: str
+    bucket_size: int
+
+
+def grouping_of(query: Query) -> Grouping:
+    """How the query groups.
+
+    Raises:
+        Invalid: `group_by is required`, or one that there is not.
+    """
+    by = query.get("group_by", "").strip()
+    if not by:
+        raise Invalid("group_by is required", field="group_by")
+    if by not in KEYS:
+        raise Invalid(f"Invalid group_by. Allowed: {', '.join(KEYS)}", field="group_by")
+    return Grouping(by, whole_number(query, "bucket_size", BUCKET))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One key and what its audits come to; scores are those of completed ones."""
+
+    key: Any
+    count: int
+    compliant: int
+    completed: int
+    average: Decimal | None
+    lowest: Decimal | None
+    highest: Decimal | None
+    statuses: tuple[int, ...]
+    """How many have each of `STATUSES`."""
+
+
+async def grouped(
+    session: ReadSession, actor: Actor, filters: Filters, grouping: Grouping
+) -> tuple[list[GroupRow], int]:
+    """A page of groups, the largest first, and how many there are."""
+    if grouping.by == "fiche":
+        return await _by_fiche(session, actor, filters, grouping)
+    groups = _groups(conditions(actor, filters), grouping).cte("groups").prefix_with("materialized")
+    page = select(groups).order_by(*_largest_first(groups.c)).limit(filters.page.limit)
+    total = select(func.count()).select_from(groups).scalar_subquery()
+    rows = (await session.execute(page.offset(filters.page.offset).add_columns(total))).all()
+    if not rows:
+        # Nothing on this page: the number of groups had no row to come with.
+        return [], await session.scalar(select(func.count()).select_from(groups)) or 0
+    return [_row(row) for row in rows], rows[0][-1]
+
+
+async def _by_fiche(
+    session: ReadSession, actor: Actor, filters: Filters, grouping: Grouping
+) -> tuple[list[GroupRow], int]:
+    """There are as many groups as fiches: they are counted first, and only those of the page are looked into."""
+    asked = conditions(actor, filters)
+    counts = (
+        select(AuditRow.fiche_cache_id.label("key"), func.count().label("count"))
+        .where(*asked)
+        .group_by(AuditRow.fiche_cache_id)
+        .cte("counts")
+        .prefix_with("materialized")
+    )
+    page = select(counts.c.key).order_by(*_largest_first(counts.c))
+    page = page.limit(filters.page.limit).offset(filters.page.offset)
+    total = select(func.count()).select_from(counts).scalar_subquery()
+    number, keys = (await session.execute(select(total, func.array(page.scalar_subquery())))).one()
+    if not keys:
+        return [], number
+    known = [key for key in keys if key is not None]
+    mine: ColumnElement[bool] = AuditRow.fiche_cache_id.in_(known)
+    if None in keys:
+        mine = or_(mine, AuditRow.fiche_cache_id.is_(None))
+    groups = _groups([*asked, mine], grouping).subquery("groups")
+    rows = await session.execute(select(groups).order_by(*_largest_first(groups.c)))
+    return [_row([*row, number]) for row in rows], number
+
+
+def _largest_first(columns: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return columns["count"].desc(), columns["key"].asc().nulls_last()
+
+
+def _row(values: Sequence[Any]) -> GroupRow:
+    """`values`: the columns of `_groups`, and the number of groups."""
+    return GroupRow(*values[:7], statuses=tuple(values[7:-1]))
+
+
+def _groups(asked: Sequence[ColumnElement[bool]], grouping: Grouping) -> Select[Any]:
+    key = KEYS[grouping.by](grouping.bucket_size).label("key")
+    # Named before it is grouped by: an expression with parameters is written twice and would not be the same.
+    seen = select(key, AuditRow.status, AuditRow.is_compliant, AuditRow.score_percentage)
+    if grouping.by == "groupe":
+        seen = seen.outerjoin(FicheCache, FicheCache.id == AuditRow.fiche_cache_id)
+    facts = seen.where(*asked).subquery("facts")
+    done = facts.c.status == "completed"
+    score = facts.c.score_percentage
+    return select(
+        facts.c.key,
+        func.count().label("count"),
+        func.count().filter(done, facts.c.is_compliant).label("compliant"),
+        func.count().filter(done).label("completed"),
+        func.avg(score).filter(done).label("average"),
+        func.min(score).filter(done).label("lowest"),
+        func.max(score).filter(done).label("highest"),
+        *(func.count().filter(facts.c.status == status).label(f"status_{status}") for status in STATUSES),
+    ).group_by(facts.c.key)
+
+
+def key_text(grouping: Grouping, key: Any) -> str | None:
+    """The key on the wire; null for audits that have none."""
+    if key is None:
+        return None
+    if grouping.by == "score_bucket":
+        return f"{int(key)}-{int(key) + grouping.bucket_size}"
+    return key.isoformat() if isinstance(key, date) else str(key)
+
+
+async def named(session: ReadSession, grouping: Grouping, rows: Sequence[GroupRow]) -> Mapping[int, Any]:
+    """Whom the keys of these groups name, where they name a fiche or a configuration."""
+    keys = [row.key for row in rows if row.key is not None]
+    if grouping.by == "fiche":
+        return await fiches_named(session, keys)
+    return await configs_named(session, keys) if grouping.by == "audit_config" else {}
+
+
+async def fiches_named(session: ReadSession, ids: Sequence[int]) -> dict[int, FicheCache]:
+    """The fiches of groups by their cache ids; their audits were found within the actor's scope."""
+    query = (
+        select(FicheCache).where(FicheCache.id.in_(ids)).options(defer(FicheCache.raw_data, raiseload=True))
+    )
+    return {fiche.id: fiche for fiche in await session.scalars(query)}
+
+
+async def configs_named(session: ReadSession, ids: Sequence[int]) -> dict[int, AuditConfig]:
+    shown = load_only(AuditConfig.name, AuditConfig.description, raiseload=True)
+    query = select(AuditConfig).where(AuditConfig.id.in_(ids)).options(shown)
+    return {config.id: config for config in await session.scalars(query)}
