@@ -229,6 +229,39 @@ def migrate() -> None:
         typer.echo("The database is up to date.")
 
 
+@app.command("import-legacy")
+def import_legacy(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="postgresql:// URL of the original's database; it is only read.",
+            envvar="LEGACY_DATABASE_URL",
+            show_default=False,
+        ),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would come, write nothing.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare counts and samples with what was imported.")
+    ] = False,
+    only: Annotated[str | None, typer.Option("--only", help="Kinds, separated by commas.")] = None,
+    batch: Annotated[int, typer.Option("--batch", help="Rows of a transaction.", min=1, max=5000)] = 100,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")] = None,
+) -> None:
+    """Take over the database of the original, in batches that can be cut off.
+
+    Exits 0 when all rows came, 1 when some were set aside or differ, 2 when nothing could be done.
+    """
+    from pydantic import SecretStr
+
+    from conforme.legacy.cli import Options, execute
+    from conforme.process import migrated_database
+
+    options = Options(SecretStr(source), only, batch, dry_run, verify, json)
+    with migrated_database(_configured(log_level="warning")) as url:
+        raise typer.Exit(execute(url, options))
+
+
 @app.command()
 def doctor() -> None:
     """Say what is configured, reachable and missing; exits 1 when the main job could not run."""

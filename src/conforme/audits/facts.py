@@ -20,7 +20,7 @@ from conforme.audits.models import (
     StepResultRow,
     VerdictRow,
 )
-from conforme.audits.verdicts import PointFinding
+from conforme.audits.verdicts import LOCATED, PointFinding
 from conforme.foundation.database import ReadSession, Writer
 from conforme.foundation.rows import Rows, write_rows
 
@@ -230,7 +230,8 @@ def _step_values(step: StepRule, now: Held) -> dict[str, Any]:
 
 
 def _evidence(findings: Sequence[Json]) -> dict[str, int]:
-    quotes = [quote for finding in findings for quote in finding["citations"]]
+    cited = [quote for finding in findings for quote in finding["citations"]]
+    quotes = [quote for quote in cited if quote["match"] in LOCATED]
     return {
         "located": len(quotes),
         "relocated": sum(bool(quote["relocated"]) for quote in quotes),

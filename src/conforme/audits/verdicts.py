@@ -19,6 +19,9 @@ from conforme.audits.doubts import Doubt
 UNKNOWN: Final = "N/A"
 """How a date, time or link nobody knows is written on the wire."""
 
+LOCATED: Final = frozenset({"exact", "aligned"})
+"""What `match` says of a quote whose words were found; imported ones may say something else."""
+
 
 class Statut(StrEnum):
     """Status of one control point."""
