@@ -29,7 +29,7 @@ from conforme.app import Role, build
 from conforme.audits import exports
 from conforme.audits.filters import Filters, parse_filters
 from conforme.foundation.database import Database
-from conforme.process import migrated_database
+from conforme.process import migrated_database, settle_memory
 from conforme.settings import Settings
 
 ROUNDS = 20
@@ -172,6 +172,7 @@ async def _served(url: str) -> AsyncGenerator[tuple[httpx2.AsyncClient, Database
     who = {"now": CALLERS["all"]}
     app.dependency_overrides[current_caller] = lambda: who["now"]
     async with app.router.lifespan_context(app):
+        settle_memory()  # as `conforme serve` does
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://bench", timeout=120) as client:
             yield client, app.state.resources.database, who

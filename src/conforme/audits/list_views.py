@@ -1,12 +1,12 @@
 """Lists and groups of audits into the wire's shapes (spec/audits §10.2)."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
+from sqlalchemy import DateTime, Numeric
+from sqlalchemy.types import TypeEngine
 
 from conforme.audits.fiche_groups import FicheGroup
 from conforme.audits.filters import Filters, cursor_text
@@ -22,18 +22,19 @@ from conforme.audits.models import STATUSES, AuditRow
 from conforme.audits.queries import Found, Verdicts
 from conforme.audits.schemas import ConfigBrief
 from conforme.audits.views import latest_view
+from conforme.foundation.database import Base
 from conforme.foundation.web import decimal_text, iso
 
 JsonObject = dict[str, Any]
 
 _ELSEWHERE: Final = {"audit_config", "automation_schedule", "automation_run", "fiche_cache", "result_data"}
-_COLUMNS: Final = [name for name in ListedAudit.model_fields if name not in _ELSEWHERE]
+_COLUMNS: Final = tuple(name for name in ListedAudit.model_fields if name not in _ELSEWHERE)
 _IDS: Final = frozenset(name for name in _COLUMNS if name == "id" or name.endswith("_id")) - {
     "tracking_id",
     "fiche_id",
     "trigger_user_id",
 }
-_FICHE_COLUMNS: Final = list(FicheOfAudits.model_fields)
+_FICHE_COLUMNS: Final = tuple(FicheOfAudits.model_fields)
 
 
 def listed(found: Found, *, results: bool = False, verdicts: Verdicts | None = None) -> JsonObject:
@@ -58,20 +59,34 @@ def listed(found: Found, *, results: bool = False, verdicts: Verdicts | None = N
     }
 
 
-_wire_name = cache(to_camel)
+Writer = Callable[[Any], Any]
 
 
-def _plain(row: object, names: Sequence[str]) -> JsonObject:
+def _plain(row: Base, names: tuple[str, ...]) -> JsonObject:
     """Columns under their names on the wire: ids as text, times and scores as the wire writes them."""
-    return {_wire_name(name): _wire_value(name, getattr(row, name)) for name in names}
+    held = (
+        row.__dict__
+    )  # what was read, past the instrumentation of attributes: that would take most of the time
+    shown: JsonObject = {}
+    for name, wire, write in _written(type(row), names):
+        value = held[name]
+        shown[wire] = value if write is None or value is None else write(value)
+    return shown
 
 
-def _wire_value(name: str, value: Any) -> Any:
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, Decimal):
-        return decimal_text(value)
-    return str(value) if value is not None and name in _IDS else value
+@cache
+def _written(table: type[Base], names: tuple[str, ...]) -> list[tuple[str, str, Writer | None]]:
+    """Each column, its name on the wire, and how its values are written where they are not as they are."""
+    columns = table.__table__.columns
+    return [(name, to_camel(name), _writer(name, columns[name].type)) for name in names]
+
+
+def _writer(name: str, kind: TypeEngine[Any]) -> Writer | None:
+    if isinstance(kind, DateTime):
+        return iso
+    if isinstance(kind, Numeric):
+        return decimal_text
+    return str if name in _IDS else None
 
 
 def short_result(audit: AuditRow) -> JsonObject:
