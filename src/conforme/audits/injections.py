@@ -61,13 +61,11 @@ def addressed_to_auditor(sentence: str) -> bool:
 _ENOUGH: Final = 2
 
 
-def spans(text: str) -> list[tuple[int, int]]:
-    """Where in a turn such sentences stand: half-open character ranges, in order."""
-    return list(_spans(text)) if _ALARM.search(text) else []
-
-
 @lru_cache(maxsize=4_096)
-def _spans(text: str) -> tuple[tuple[int, int], ...]:
+def spans(text: str) -> tuple[tuple[int, int], ...]:
+    """Where in a turn such sentences stand: half-open character ranges, in order."""
+    if not _ALARM.search(text):
+        return ()
     found = tuple(match.span() for match in _SENTENCE.finditer(text) if addressed_to_auditor(match.group()))
     # Spoken over several sentences, or cut into them by the recogniser: then the whole turn is.
     return found or (((0, len(text)),) if addressed_to_auditor(text) else ())
