@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import conforme.accounts.workflows  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+import conforme.automation.models  # pyright: ignore[reportUnusedImport] -- its tables
 import conforme.fiches.range_workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares the fetch of ranges
 from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
