@@ -37,7 +37,7 @@ class Cron:
     any_day: bool
     any_weekday: bool
     by_interval: bool
-    """Minute or hour begins with `*`: it recurs through the day, rather than at times that a person chose."""
+    """The hour begins with `*`: it recurs through the day, rather than at times that a person chose."""
 
     @staticmethod
     def parse(expression: str) -> "Cron":
@@ -75,7 +75,7 @@ def _parsed(expression: str) -> Cron:
         weekdays=frozenset(day % 7 for day in weekdays),
         any_day=any_day,
         any_weekday=any_weekday,
-        by_interval=parts[0].startswith("*") or parts[1].startswith("*"),
+        by_interval=parts[1].startswith("*"),
     )
 
 

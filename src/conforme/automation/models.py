@@ -106,6 +106,7 @@ class AutomationSchedule(Updated, Base):
     webhook_url: Mapped[str | None] = mapped_column(Text)
     webhook_endpoint_id: Mapped[str | None] = mapped_column(Text)
     """Where deliveries go, registered with the webhooks under `schedule:<id>`; signed when a secret was given."""
+    webhook_signed: Mapped[bool] = mapped_column(server_default="false")
     notify_emails: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=_EMPTY_ARRAY)
     external_api_key: Mapped[str | None] = mapped_column(Text)
     """Sealed (foundation.sealing): the gateway's token for this schedule."""

@@ -7,9 +7,19 @@ are those of spec/automation §1 in snake_case; what goes beyond it says so.
 import re
 from datetime import date, time
 from decimal import Decimal
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
 
 from conforme.automation.cron import Cron
 from conforme.automation.zones import zone_of
@@ -28,6 +38,7 @@ MAX_GROUPES: Final = 500
 _FRENCH_DAY = re.compile(r"(\d{2})/(\d{2})/(\d{4})", re.ASCII)
 _ISO_DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _SEPARATORS = re.compile(r"[,\s]+")
 
 
@@ -91,14 +102,17 @@ Day = Annotated[Text, Field(max_length=10), AfterValidator(_a_day)]
 TimeOfDay = Annotated[Text, AfterValidator(_a_time)]
 Zone = Annotated[Text, Field(max_length=64), AfterValidator(_a_zone)]
 Expression = Annotated[Text, Field(max_length=200), AfterValidator(_an_expression)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 FicheId = Annotated[Text, Field(min_length=1, max_length=40, pattern=r"^[0-9]+$")]
 Groupe = Annotated[Text, Field(max_length=200)]
-ConfigId = Annotated[int, Field(ge=1, le=INT64_MAX)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    """Also as the wire spells it, in camelCase; what it does not know it drops."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, validate_by_name=True
+    )
 
 
 class Sample(_Frozen):
@@ -107,7 +121,7 @@ class Sample(_Frozen):
     percentage: Annotated[Decimal, Field(gt=0, le=100, max_digits=6, decimal_places=3)] | None = None
     """Of the selected fiches, of each stratum rounded up."""
     count: Count | None = None
-    seed: Annotated[int, Field(ge=0, le=INT64_MAX)] | None = None
+    seed: Annotated[StrictInt, Field(ge=0, le=INT64_MAX)] | None = None
     """The same seed over the same fiches draws the same sample; None: each run draws one and keeps it."""
     stratify_by: Stratum | None = None
 
@@ -126,14 +140,28 @@ class Selection(_Frozen):
     custom_start_date: Day | None = None
     custom_end_date: Day | None = None
     groupes: Annotated[tuple[Groupe, ...], Field(max_length=MAX_GROUPES), AfterValidator(_once)] = ()
-    only_with_recordings: bool = False
-    only_unaudited: bool = False
-    use_rlm: bool = False
+    only_with_recordings: StrictBool = False
+    only_unaudited: StrictBool = False
+    use_rlm: StrictBool = False
     max_fiches: Count | None = None
     """Of the whole run, not of each day."""
     max_recordings_per_fiche: Count | None = None
     fiche_ids: Annotated[tuple[FicheId, ...], Field(max_length=MAX_FICHE_IDS), BeforeValidator(_split)] = ()
     sample: Sample | None = None
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> Self:
+        if self.date_range == "custom" and self.mode != "manual" and self.custom_start is None:
+            raise ValueError("customStartDate is required where dateRange is custom")
+        if self.custom_start and self.custom_end and self.custom_end < self.custom_start:
+            raise ValueError("customEndDate must not be before customStartDate")
+        return self
+
+    @property
+    def wire(self) -> dict[str, Any]:
+        """As the wire shows it: empty optionals left out, the three booleans never (spec/automation §1.4)."""
+        whole = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: value for name, value in whole.items() if value != []}
 
     @property
     def custom_start(self) -> date | None:
@@ -145,32 +173,31 @@ class Selection(_Frozen):
 
 
 class Timing(_Frozen):
-    """When a schedule is due (spec/automation §1.1, §1.3)."""
+    """When a schedule is due (spec/automation §1.1, §1.3); may lack what its type needs: see `missing`."""
 
     schedule_type: ScheduleType
     timezone: Zone = "UTC"
     cron_expression: Expression | None = None
     """What was given; the other types derive theirs: `cron_of`."""
     time_of_day: TimeOfDay | None = None
-    day_of_week: Annotated[int, Field(ge=0, le=6)] | None = None
+    day_of_week: Annotated[StrictInt, Field(ge=0, le=6)] | None = None
     """0 is Sunday."""
-    day_of_month: Annotated[int, Field(ge=1, le=31)] | None = None
+    day_of_month: Annotated[StrictInt, Field(ge=1, le=31)] | None = None
     """In a month that has no such day, its last one."""
 
     @property
     def missing(self) -> str | None:
-        """Why it can never be due, in the contract's words; None when nothing is missing."""
-        needed = _NEEDED[self.schedule_type]
-        if any(getattr(self, name) is None for name in needed):
-            wire = " and ".join(_WIRE[name] for name in needed)
-            return f"{self.schedule_type} schedule requires {wire}"
-        return None
+        """The first field that its type needs and it lacks, as the wire names it."""
+        return next((to_camel(name) for name in self.needed if getattr(self, name) is None), None)
 
     @property
-    def missing_field(self) -> str | None:
-        """The first field that is missing, as the wire names it."""
-        needed = _NEEDED[self.schedule_type]
-        return next((_WIRE[name] for name in needed if getattr(self, name) is None), None)
+    def needed(self) -> tuple[str, ...]:
+        return _NEEDED[self.schedule_type]
+
+    @property
+    def requirement(self) -> str:
+        """What its type needs, in the contract's words."""
+        return f"{self.schedule_type} schedule requires {' and '.join(map(to_camel, self.needed))}"
 
 
 _NEEDED: Final[dict[ScheduleType, tuple[str, ...]]] = {
@@ -180,12 +207,18 @@ _NEEDED: Final[dict[ScheduleType, tuple[str, ...]]] = {
     "MONTHLY": ("time_of_day", "day_of_month"),
     "CRON": ("cron_expression",),
 }
-_WIRE: Final = {
-    "time_of_day": "timeOfDay",
-    "day_of_week": "dayOfWeek",
-    "day_of_month": "dayOfMonth",
-    "cron_expression": "cronExpression",
-}
+
+
+def _junk_dropped(values: object) -> object:
+    """Ids as numbers or digits; what is neither is dropped, as the contract says."""
+    if not isinstance(values, list | tuple):
+        return ()
+    texts = [str(value) for value in values if isinstance(value, int | str) and not isinstance(value, bool)]
+    known = [int(text) for text in texts if _DIGITS.fullmatch(text.strip())]
+    return tuple(dict.fromkeys(number for number in known if 0 < number <= INT64_MAX))
+
+
+ConfigIds = Annotated[tuple[int, ...], BeforeValidator(_junk_dropped), Field(max_length=100)]
 
 
 class Budget(_Frozen):
@@ -204,15 +237,15 @@ class ScheduleRules(_Frozen):
 
     timing: Timing
     selection: Selection
-    run_transcription: bool = True
-    skip_if_transcribed: bool = True
+    run_transcription: StrictBool = True
+    skip_if_transcribed: StrictBool = True
     transcription_priority: TranscriptionPriority = "normal"
-    run_audits: bool = True
-    use_automatic_audits: bool = True
-    specific_audit_configs: Annotated[tuple[ConfigId, ...], Field(max_length=100)] = ()
-    continue_on_error: bool = True
-    retry_failed: bool = False
-    max_retries: Annotated[int, Field(ge=0, le=5)] = 0
+    run_audits: StrictBool = True
+    use_automatic_audits: StrictBool = True
+    specific_audit_configs: ConfigIds = ()
+    continue_on_error: StrictBool = True
+    retry_failed: StrictBool = False
+    max_retries: Annotated[StrictInt, Field(ge=0, le=5)] = 0
     overlap: Overlap = "refuse"
     """What happens when it is due while a run of it is under way."""
     catch_up: CatchUp = "last"

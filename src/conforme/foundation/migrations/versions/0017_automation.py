@@ -94,6 +94,7 @@ def _create_schedules() -> None:
         sa.Column("notify_on_error", sa.Boolean(), server_default="true", nullable=False),
         sa.Column("webhook_url", sa.Text(), nullable=True),
         sa.Column("webhook_endpoint_id", sa.Text(), nullable=True),
+        sa.Column("webhook_signed", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("notify_emails", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("external_api_key", sa.Text(), nullable=True),
         sa.Column("asked_by", sa.Text(), nullable=False),
