@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import conforme.accounts.workflows  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
-import conforme.automation.models  # pyright: ignore[reportUnusedImport] -- its tables
+import conforme.automation.workflows  # pyright: ignore[reportUnusedImport] -- declares the look at the clock, and runs
 import conforme.fiches.range_workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares the fetch of ranges
 from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
@@ -31,6 +31,7 @@ from conforme.audits.queries import visible_audit_ids
 from conforme.audits.review_routes import router as reviews
 from conforme.audits.routes import router as audits
 from conforme.audits.status import audit_status, audits_of_fiches
+from conforme.automation.routes import router as automation
 from conforme.fiches.job_queries import visible_job_ids
 from conforme.fiches.job_routes import router as fiche_jobs
 from conforme.fiches.list_routes import router as fiche_lists
@@ -77,6 +78,7 @@ ROUTERS = (
     audit_batches,  # before the audits, whose ids would be any path
     reviews,  # before `/api/audits/{audit_id}`, which would take its names for ids
     audits,
+    automation,
     realtime,
     pusher,
     webhooks,

@@ -157,6 +157,8 @@ class AutomationRun(Updated, Base):
     """Name of the actor who asked."""
     user_id: Mapped[int | None]
     status: Mapped[str] = mapped_column(Text, server_default=PENDING)
+    waiting: Mapped[bool] = mapped_column(server_default="false")
+    """It stands in line behind another run of its schedule; its job is not queued yet."""
     attempt: Mapped[int] = mapped_column(server_default="1")
     """The first, and one for each time that what failed was taken up again."""
     cancel_requested_at: Mapped[datetime | None]

@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     StrictBool,
     StrictInt,
     model_validator,
@@ -23,7 +24,7 @@ from pydantic.alias_generators import to_camel
 
 from conforme.automation.cron import Cron
 from conforme.automation.zones import zone_of
-from conforme.foundation.web import INT64_MAX, Text
+from conforme.foundation.web import INT64_MAX, Text, decimal_text
 
 ScheduleType = Literal["MANUAL", "DAILY", "WEEKLY", "MONTHLY", "CRON"]
 Mode = Literal["date_range", "manual", "filter"]
@@ -87,7 +88,7 @@ def _an_expression(written: str) -> str:
 def _split(value: object) -> object:
     """Ids may come several to a string, as people paste them (spec/automation §4.1.3); each counts once."""
     if not isinstance(value, list | tuple):
-        return value
+        return () if value is None else value
     pasted = [
         part for each in value for part in (_SEPARATORS.split(each) if isinstance(each, str) else [each])
     ]
@@ -102,9 +103,15 @@ Day = Annotated[Text, Field(max_length=10), AfterValidator(_a_day)]
 TimeOfDay = Annotated[Text, AfterValidator(_a_time)]
 Zone = Annotated[Text, Field(max_length=64), AfterValidator(_a_zone)]
 Expression = Annotated[Text, Field(max_length=200), AfterValidator(_an_expression)]
+Exact = Annotated[Decimal, PlainSerializer(decimal_text, return_type=str, when_used="json")]
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 FicheId = Annotated[Text, Field(min_length=1, max_length=40, pattern=r"^[0-9]+$")]
-Groupe = Annotated[Text, Field(max_length=200)]
+Groupes = Annotated[
+    tuple[Annotated[Text, Field(max_length=200)], ...],
+    BeforeValidator(lambda value: () if value is None else value),
+    Field(max_length=MAX_GROUPES),
+    AfterValidator(_once),
+]
 
 
 class _Frozen(BaseModel):
@@ -118,7 +125,7 @@ class _Frozen(BaseModel):
 class Sample(_Frozen):
     """Which part of what is selected is listened to (beyond the contract: the law wants it to be a sample)."""
 
-    percentage: Annotated[Decimal, Field(gt=0, le=100, max_digits=6, decimal_places=3)] | None = None
+    percentage: Annotated[Exact, Field(gt=0, le=100, max_digits=6, decimal_places=3)] | None = None
     """Of the selected fiches, of each stratum rounded up."""
     count: Count | None = None
     seed: Annotated[StrictInt, Field(ge=0, le=INT64_MAX)] | None = None
@@ -139,7 +146,7 @@ class Selection(_Frozen):
     date_range: DateRange | None = None
     custom_start_date: Day | None = None
     custom_end_date: Day | None = None
-    groupes: Annotated[tuple[Groupe, ...], Field(max_length=MAX_GROUPES), AfterValidator(_once)] = ()
+    groupes: Groupes = ()
     only_with_recordings: StrictBool = False
     only_unaudited: StrictBool = False
     use_rlm: StrictBool = False
@@ -224,7 +231,7 @@ ConfigIds = Annotated[tuple[int, ...], BeforeValidator(_junk_dropped), Field(max
 class Budget(_Frozen):
     """What one run may use (beyond the contract); None is no limit. What does not fit any more is not begun."""
 
-    max_cost: Annotated[Decimal, Field(gt=0, le=1_000_000, max_digits=13, decimal_places=6)] | None = None
+    max_cost: Annotated[Exact, Field(gt=0, le=1_000_000, max_digits=13, decimal_places=6)] | None = None
     """In the currency of the price table."""
     max_audio_minutes: Count | None = None
     """Minutes of speech sent to be transcribed."""

@@ -154,6 +154,7 @@ def _create_runs() -> None:
         sa.Column("requested_by", sa.Text(), nullable=False),
         sa.Column("user_id", sa.BigInteger(), nullable=True),
         sa.Column("status", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("waiting", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("attempt", sa.BigInteger(), server_default="1", nullable=False),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
