@@ -8,7 +8,7 @@ from conforme.automation import runs, ticking
 from conforme.foundation.durable import JobContext, Lane, LaneLimits, job, schedule
 
 AUTOMATION = Lane("automation")
-CLOCK = Lane("automation clock", lambda _: LaneLimits(at_once=1))
+CLOCK = Lane("automation-clock", lambda _: LaneLimits(at_once=1))
 """Its own: a night of housekeeping must not make schedules late."""
 
 
