@@ -114,12 +114,14 @@ def test_a_daily_time_is_due_once_a_day_through_the_changes_of_any_year(
 
 
 def test_a_time_that_does_not_exist_is_due_once_right_after_the_gap() -> None:
+    """Weakness 9 of spec/automation §12."""
     timing = cron("0,15,30,45 2 * * *", "Europe/Paris")
     due = upcoming(timing, at("2026-03-28 03:00", "Europe/Paris"), 2)
     assert shown(due, "Europe/Paris") == ["2026-03-29 03:00 CEST", "2026-03-30 02:00 CEST"]
 
 
 def test_a_time_that_occurs_twice_is_due_the_first_time() -> None:
+    """Weakness 9 of spec/automation §12."""
     timing = cron("30 2 * * *", "Europe/Paris")
     due = upcoming(timing, at("2026-10-24 03:00", "Europe/Paris"), 2)
     assert shown(due, "Europe/Paris") == ["2026-10-25 02:30 CEST", "2026-10-26 02:30 CET"]
@@ -140,6 +142,7 @@ def test_a_day_that_a_zone_left_out_is_made_up_for_at_the_next_midnight() -> Non
 
 
 def test_a_monthly_schedule_skips_no_month() -> None:
+    """Weakness 9 of spec/automation §12."""
     timing = Timing(schedule_type="MONTHLY", time_of_day="02:00", day_of_month=31)
     due = upcoming(timing, at("2027-12-31 02:00"), 4)
     assert [instant.date().isoformat() for instant in due] == [
@@ -186,6 +189,7 @@ def test_each_type_has_the_expression_of_the_contract(fields: dict[str, Any], ex
     ],
 )
 def test_an_expression_that_would_silently_never_fire_is_refused(expression: str, complaint: str) -> None:
+    """Weakness 10 of spec/automation §12."""
     with pytest.raises(ValueError, match=complaint):
         cron(expression)
 

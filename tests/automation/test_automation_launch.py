@@ -26,6 +26,7 @@ from conforme.automation.launch import MAX_WAITING, release
 from conforme.automation.snapshots import plan_of
 from conforme.automation.ticking import tick
 from conforme.foundation.database import Database
+from conforme.foundation.durable import Durable
 from conforme.foundation.resources import Resources
 
 TRIGGER = "/api/automation/trigger"
@@ -72,11 +73,35 @@ async def test_a_due_time_fires_one_run_with_its_job_in_one_transaction(
 async def test_looks_of_many_replicas_at_once_fire_a_due_time_once(
     api: httpx2.AsyncClient, database: Database, resources: Resources, clock: Clock
 ) -> None:
+    """Weakness 11 of spec/automation §12: exclusion rests on a held row and a unique due time."""
     schedules = [await due_schedule(api, database, name=f"number {number}") for number in range(4)]
     counts = await asyncio.gather(*(tick(resources, clock) for _ in range(4)))
     assert sum(each["fired"] for each in counts) == 4
+    assert sum(each["failed"] for each in counts) == 0
     assert [len(await runs(database, schedule)) for schedule in schedules] == [1, 1, 1, 1]
     assert len(await queued_jobs(database)) == 4
+
+
+async def test_a_job_that_cannot_be_queued_leaves_no_run_and_is_queued_at_the_next_look(
+    api: httpx2.AsyncClient,
+    database: Database,
+    resources: Resources,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    schedule = await due_schedule(api, database)
+
+    async def lost(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Durable, "dispatch", lost)
+        assert await tick(resources, clock) == {"fired": 0, "missed": 0, "failed": 1}
+    assert await runs(database, schedule) == []
+    assert (await stored(database, schedule)).last_run_at is None
+    clock.forward(minutes=1)
+    assert await tick(resources, clock) == {"fired": 1, "missed": 0, "failed": 0}
+    assert [run.due_at for run in await runs(database, schedule)] == [DUE]
 
 
 async def test_a_due_time_that_was_fired_is_not_fired_again_whatever_the_schedule_remembers(
@@ -94,6 +119,7 @@ async def test_a_due_time_that_was_fired_is_not_fired_again_whatever_the_schedul
 async def test_after_an_outage_the_last_missed_time_runs_and_one_event_tells_of_the_others(
     api: httpx2.AsyncClient, database: Database, resources: Resources, clock: Clock
 ) -> None:
+    """Weakness 9 of spec/automation §12: no run is lost to a downtime beyond the window."""
     schedule = await due_schedule(api, database)
     clock.forward(days=3, hours=2)
     assert await tick(resources, clock) == {"fired": 1, "missed": 3, "failed": 0}
@@ -125,6 +151,7 @@ async def test_where_nothing_is_caught_up_on_the_event_alone_tells_that_nothing_
 async def test_a_due_time_under_a_run_is_refused_and_told_of(
     api: httpx2.AsyncClient, database: Database, resources: Resources, clock: Clock
 ) -> None:
+    """Weakness 11 of spec/automation §12: runs of one schedule do not overlap unasked."""
     schedule = await due_schedule(api, database)
     await tick(resources, clock)
     clock.forward(days=1)
@@ -196,11 +223,15 @@ async def test_a_schedule_that_cannot_be_read_keeps_no_other_from_running(
     assert await tick(resources, clock) == {"fired": 1, "missed": 0, "failed": 1}
     assert len(await runs(database, sound)) == 1
     assert await runs(database, broken) == []
+    assert len((await api.get(SCHEDULES)).json()["data"]) == 2
+    mended = await api.patch(f"{SCHEDULES}/{broken}", json={"timezone": "UTC"})
+    assert mended.json()["data"]["nextRunAt"] is not None
 
 
 async def test_an_edit_that_is_not_about_time_loses_no_due_time_and_one_that_is_fires_nothing_past(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
+    """Weakness 9 of spec/automation §12: nothing is fired for a time just past."""
     schedule = await due_schedule(api, database)
     await api.patch(f"{SCHEDULES}/{schedule}", json={"name": "Renamed"})
     assert (await stored(database, schedule)).next_due_at == DUE
@@ -214,6 +245,7 @@ async def test_an_edit_that_is_not_about_time_loses_no_due_time_and_one_that_is_
 async def test_a_trigger_answers_with_the_run_that_it_made(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
+    """Weakness 15 of spec/automation §12."""
     schedule = (await created(api, scheduleType="MANUAL"))["id"]
     override = {"mode": "manual", "ficheIds": ["12", "13"]}
     answer = await api.post(TRIGGER, json={"scheduleId": int(schedule), "overrideFicheSelection": override})
@@ -255,6 +287,7 @@ async def test_a_malformed_trigger_names_the_field(api: httpx2.AsyncClient, body
 async def test_an_unknown_or_inactive_schedule_is_an_error_and_makes_no_run(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
+    """Weakness 15 of spec/automation §12."""
     unknown = await api.post(TRIGGER, json={"scheduleId": 99})
     assert (unknown.status_code, unknown.json()["code"]) == (404, "NOT_FOUND")
     schedule = (await created(api, isActive=False))["id"]
@@ -266,6 +299,7 @@ async def test_an_unknown_or_inactive_schedule_is_an_error_and_makes_no_run(
 async def test_what_a_run_goes_by_is_frozen_when_it_is_asked_for(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
+    """Weakness 16 of spec/automation §12: a snapshot holds neither keys nor addresses."""
     schedule = (
         await created(api, externalApiKey="an-invented-gateway-key", notifyEmails=["q@example.test"])
     )["id"]

@@ -189,6 +189,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 async def test_the_field_at_fault_is_named_and_nothing_is_written(
     api: httpx2.AsyncClient, database: Database, fields: dict[str, Any], field: str
 ) -> None:
+    """Weaknesses 10 and 21 of spec/automation §12."""
     answer = await api.post(SCHEDULES, json=EVERY_DAY | fields)
     assert answer.status_code == 400, answer.text
     body = answer.json()
@@ -217,6 +218,7 @@ async def test_a_change_is_held_to_the_same_rules_against_what_would_come_of_it(
 
 
 async def test_null_clears_and_what_a_change_does_not_name_stays(api: httpx2.AsyncClient) -> None:
+    """Weakness 14 of spec/automation §12."""
     made = await created(
         api,
         description="To be cleared",
@@ -264,6 +266,7 @@ async def test_a_changed_selection_is_replaced_as_a_whole(api: httpx2.AsyncClien
 async def test_the_gateways_key_is_neither_shown_nor_readable_in_the_database(
     api: httpx2.AsyncClient, database: Database
 ) -> None:
+    """Weakness 16 of spec/automation §12."""
     made = await created(
         api, externalApiKey=KEY, webhookUrl="https://hooks.example.com/", webhookSecret="hidden away"
     )
@@ -307,6 +310,7 @@ async def test_lists_show_active_schedules_newest_first_in_pages(api: httpx2.Asy
 
 
 async def test_the_next_due_times_are_previewed_in_the_zone_of_the_schedule(api: httpx2.AsyncClient) -> None:
+    """Weakness 10 of spec/automation §12."""
     made = await created(api)
     answer = (await api.get(f"{SCHEDULES}/{made['id']}/next?count=400")).json()
     assert answer["code"] == "VALIDATION_ERROR"
@@ -324,6 +328,7 @@ async def test_the_next_due_times_are_previewed_in_the_zone_of_the_schedule(api:
 async def test_an_unknown_schedule_is_not_found_and_a_bad_id_is_refused(
     api: httpx2.AsyncClient, method: str
 ) -> None:
+    """Weakness 21 of spec/automation §12."""
     body = {} if method == "PATCH" else None
     missing = await api.request(method, f"{SCHEDULES}/77", json=body)
     assert missing.status_code == 404

@@ -23,7 +23,8 @@ def rules_of(row: AutomationSchedule) -> ScheduleRules:
 
 
 def timing_of(row: AutomationSchedule) -> Timing:
-    return Timing.model_validate({name: getattr(row, name) for name in Timing.model_fields})
+    """Taken as it is stored: a schedule whose zone was abolished can still be read, and given another one."""
+    return Timing.model_construct(**{name: getattr(row, name) for name in Timing.model_fields})
 
 
 def selection_of(row: AutomationSchedule) -> Selection:

@@ -17,11 +17,13 @@ from conforme.automation.schemas import (
     DueTime,
     DueTimes,
     Said,
+    ScheduleBody,
     ScheduleOut,
     Schedules,
     ScheduleWithRuns,
     TriggerBody,
     Triggered,
+    body_of_request,
 )
 from conforme.automation.views import schedule_out, with_runs
 from conforme.foundation.database import now
@@ -40,7 +42,7 @@ LAST_RUNS: Final = 10
 TRIGGER: Final = "Invalid trigger automation data"
 
 
-@router.post("/schedules", status_code=201)
+@router.post("/schedules", status_code=201, openapi_extra=body_of_request(ScheduleBody))
 async def create(resources: ResourcesDep, actor: Writer, body: Json = None) -> Answer[ScheduleOut]:
     """Creates a schedule; its first due time is the first one from now on."""
     async with resources.database.write() as session:
@@ -91,7 +93,7 @@ async def upcoming_times(
     return DueTimes(data=times, count=len(times), timezone=row.timezone, is_active=row.is_active)
 
 
-@router.patch("/schedules/{schedule_id}")
+@router.patch("/schedules/{schedule_id}", openapi_extra=body_of_request(ScheduleBody, partial=True))
 async def update(
     resources: ResourcesDep, actor: Writer, schedule_id: str, body: Json = None
 ) -> Answer[ScheduleOut]:
@@ -110,7 +112,7 @@ async def delete(resources: ResourcesDep, actor: Writer, schedule_id: str) -> Sa
     return Said(message="Schedule deleted successfully")
 
 
-@router.post("/trigger")
+@router.post("/trigger", openapi_extra=body_of_request(TriggerBody))
 async def trigger(resources: ResourcesDep, actor: Writer, body: Json = None) -> Triggered:
     """Runs a schedule now; the run exists before the answer leaves."""
     given = _object(body, TRIGGER)

@@ -265,3 +265,22 @@ class Diagnostic(BaseModel):
     """Named as the contract has it; what it tells is of the engine that this product runs on."""
     endpoints: Endpoints
     clock: ClockState
+
+
+def body_of_request(model: type[BaseModel], *, partial: bool = False) -> dict[str, Any]:
+    """What the API's document says of a body that its route reads in the words of the contract."""
+    schema = model.model_json_schema()
+    defined: dict[str, Any] = schema.pop("$defs", {})
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, list):
+            return [inlined(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        reference = str(part.get("$ref", ""))
+        whole = part | defined[reference.removeprefix("#/$defs/")] if reference else part
+        return {key: inlined(value) for key, value in whole.items() if key != "$ref"}
+
+    if partial:
+        schema = {key: value for key, value in schema.items() if key != "required"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(schema)}}}}

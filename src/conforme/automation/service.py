@@ -194,18 +194,24 @@ async def _tell_by_webhook(
             session, actor, row.webhook_endpoint_id, _checked(change), overlap_seconds=seconds
         )
     elif url != row.webhook_url or secret_named:
-        row.webhook_endpoint_id = await _register(session, resources, actor, row, change)
+        row.webhook_endpoint_id = await _register(session, resources, row, change)
         row.webhook_url, row.webhook_signed = url, secret is not None
 
 
 async def _register(
-    session: WriteSession, resources: Resources, actor: Actor, row: AutomationSchedule, change: Change
+    session: WriteSession, resources: Resources, row: AutomationSchedule, change: Change
 ) -> str:
+    """Registers the URL for what the schedule's owner may see, whoever enters it."""
     secret = _checked(change) if change.asked.webhook_secret else None
     url = change.asked.webhook_url or ""
     try:
         return await outbox.register(
-            session, resources.outbound, subject=subject_of(row.id), url=url, secret=secret, actor=actor
+            session,
+            resources.outbound,
+            subject=subject_of(row.id),
+            url=url,
+            secret=secret,
+            actor=columns.owner_of(row),
         )
     except UnsafeUrl as error:
         raise change.refused("webhookUrl", error.message) from None
