@@ -247,6 +247,7 @@ def test_a_clock_of_five_years_fires_each_due_time_of_the_library_once_and_no_ot
         assert reference(expression, zone, times[-1], 1)[0] > END
 
 
+@settings(max_examples=40)
 @given(
     expression=EXPRESSIONS.filter(_is_ever_due), zone=st.sampled_from(ZONES), start=MOMENTS, data=st.data()
 )
