@@ -38,6 +38,8 @@ class Backlog:
     """The due times up to now that nothing has dealt with."""
 
     first: datetime
+    before_last: datetime
+    """The last but one; `first` where there is only one."""
     last: datetime
     count: int
 
@@ -78,12 +80,12 @@ def upcoming(timing: Timing, after: datetime, count: int) -> list[datetime]:
 
 def backlog(timing: Timing, first: datetime, until: datetime) -> Backlog:
     """What is due from `first`, itself a due time, up to and with `until`."""
-    last, count = first, 1
+    before_last, last, count = first, first, 1
     for instant in due_times(timing, first):
         if instant > until:
             break
-        last, count = instant, count + 1
-    return Backlog(first, last, count)
+        before_last, last, count = last, instant, count + 1
+    return Backlog(first, before_last, last, count)
 
 
 def _plan(timing: Timing) -> _Plan | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from conforme.automation.due import Backlog, backlog, next_due
+from conforme.automation.due import backlog, next_due
 from conforme.automation.rules import CatchUp, Timing
 
 
@@ -39,11 +39,5 @@ def decide(timing: Timing, catch_up: CatchUp, first: datetime, now: datetime, wi
     following = next_due(timing, now)
     if late and catch_up == "none":
         return Firing(None, late, Missed(due.first, due.last, due.count), following)
-    return Firing(due.last, late, _before_last(timing, due), following)
-
-
-def _before_last(timing: Timing, due: Backlog) -> Missed | None:
-    if due.count == 1:
-        return None
-    shorter = backlog(timing, due.first, due.last - timedelta(microseconds=1))
-    return Missed(due.first, shorter.last, due.count - 1)
+    missed = Missed(due.first, due.before_last, due.count - 1) if due.count > 1 else None
+    return Firing(due.last, late, missed, following)
