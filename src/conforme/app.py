@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import conforme.accounts.workflows  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
+import conforme.automation.workflows  # pyright: ignore[reportUnusedImport] -- declares the look at the clock, and runs
 import conforme.fiches.range_workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares the fetch of ranges
 from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
@@ -35,6 +36,7 @@ from conforme.audits.review_routes import router as reviews
 from conforme.audits.routes import router as audits
 from conforme.audits.speaker_routes import router as speakers
 from conforme.audits.status import audit_status, audits_of_fiches
+from conforme.automation.routes import router as automation
 from conforme.fiches.job_queries import visible_job_ids
 from conforme.fiches.job_routes import router as fiche_jobs
 from conforme.fiches.list_routes import router as fiche_lists
@@ -84,6 +86,7 @@ ROUTERS = (
     audit_exports,
     audit_lists,  # before the audit whose id a path names
     audits,
+    automation,
     realtime,
     pusher,
     webhooks,

@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     """The key before: what it signed stays valid until it expires."""
     jwt_issuer: str = "ai-audit"
     jwt_audience: str = "ai-audit"
+    secrets_key: Secret = None
+    """Key that secrets to be used again (a schedule's `externalApiKey`) are sealed with, 32 bytes or more; unset: `JWT_ACCESS_SECRET`."""
+    secrets_key_previous: Secret = None
+    """The key before: what it sealed can still be opened."""
     auth_access_ttl_seconds: int = Field(default=900, ge=30, le=86_400)
     auth_refresh_ttl_seconds: int = Field(default=2_592_000, ge=60)
     """A session ends when it is not refreshed for this long."""
@@ -267,6 +271,10 @@ class Settings(BaseSettings):
     """Reruns at once, all replicas together; those of one audit follow one another."""
     audit_rerun_deadline_seconds: float = Field(default=600.0, gt=0)
 
+    # Automation
+    automation_scheduler_window_minutes: int = Field(default=20, ge=1, le=1440)
+    """A due time that is no later than this is not missed; counts as at least 5."""
+
     @field_validator(
         "fiche_api_base_url", "fiche_api_url", "llm_base_url", "openai_base_url", "elevenlabs_base_url"
     )
@@ -298,7 +306,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis://, rediss:// or unix://")
         return value
 
-    @field_validator("jwt_access_secret", "jwt_access_secret_previous")
+    @field_validator("jwt_access_secret", "jwt_access_secret_previous", "secrets_key", "secrets_key_previous")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         """RFC 7518 §3.2: a key of HS256 is no shorter than its hash."""

@@ -90,6 +90,8 @@ Rule = Public | SignIn | Person | House | Ruled | OfFiche | ListOfFiches
 PEOPLE_READ = Ruled(("admin.users.read",))
 PEOPLE_WRITE = Ruled(("admin.users.write",))
 ROLES_WRITE = Ruled(("admin.roles.write",))
+SCHEDULES_READ = House(("automation.read",))
+SCHEDULES_WRITE = Ruled(("automation.read", "automation.write"))
 HOOKS_READ = Ruled(("fiches.read",))
 HOOKS_WRITE = Ruled(("fiches.write",))
 CONFIGS_READ = House(("audit-configs.read",))
@@ -215,6 +217,14 @@ ROUTES: Mapping[str, Rule] = {
         body={"socket_id": "123.456", "channel_name": "private-fiche-{fiche_id}"},
     ),
     "POST /api/realtime/pusher/test": Ruled(("realtime.test",)),
+    "POST /api/automation/schedules": SCHEDULES_WRITE,
+    "GET /api/automation/schedules": SCHEDULES_READ,
+    "GET /api/automation/schedules/{schedule_id}": SCHEDULES_READ,
+    "PATCH /api/automation/schedules/{schedule_id}": SCHEDULES_WRITE,
+    "DELETE /api/automation/schedules/{schedule_id}": SCHEDULES_WRITE,
+    "GET /api/automation/schedules/{schedule_id}/next": SCHEDULES_READ,
+    "POST /api/automation/trigger": SCHEDULES_WRITE,
+    "GET /api/automation/diagnostic": SCHEDULES_READ,
     "GET /api/webhooks/deliveries": HOOKS_READ,
     "GET /api/webhooks/deliveries/{delivery_id}": HOOKS_READ,
     "POST /api/webhooks/deliveries/redeliver": HOOKS_WRITE,

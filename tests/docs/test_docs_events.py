@@ -13,6 +13,7 @@ FAMILIES = {
     "fiche/": "Fiches",
     "fiches.": "Fetch of a range",
     "batch.": "Batches",
+    "automation.": "Automation",
     "transcription.": "Transcription",
     "audit.": "Audits",
     "audit/": "Audits",

@@ -1,0 +1,122 @@
+"""The look at the clock: every due time that has come is fired or told of as missed, once.
+
+A schedule remembers the first due time that was not dealt with. Whoever deals with it holds the schedule, and moves
+that on in the transaction that fires: two looks at once, an outage or a crash between two schedules change nothing.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import text
+
+from conforme.accounts.actor import Actor
+from conforme.automation import queries
+from conforme.automation.columns import timing_of
+from conforme.automation.errors import RunUnderWay, TooManyWaiting
+from conforme.automation.firing import Firing, Missed, decide
+from conforme.automation.launch import launch, release
+from conforme.automation.models import BY_SCHEDULE, CAUGHT_UP, AutomationSchedule
+from conforme.automation.rules import CatchUp
+from conforme.foundation import events
+from conforme.foundation.database import WriteSession, now
+from conforme.foundation.events import GLOBAL_CHANNEL, job_channel
+from conforme.foundation.job_context import without_values
+from conforme.foundation.resources import Resources
+from conforme.foundation.web import iso
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 1000
+"""Schedules looked at in one minute; the longest overdue come first, the others in the next one."""
+CLOCK: Final = Actor.system("automation-clock")
+MIN_WINDOW: Final = 5
+"""Minutes (spec/automation §3)."""
+OUTAGE, OVERLAP, QUEUE_FULL = "outage", "overlap", "queue_full"
+_TICKED: Final = text(
+    "insert into automation_ticks (id, at, fired, missed) values (1, :at, :fired, :missed)"
+    " on conflict (id) do update set at = excluded.at, fired = excluded.fired, missed = excluded.missed"
+)
+
+
+async def tick(resources: Resources, clock: Callable[[], datetime] = now) -> dict[str, int]:
+    """Deals with every schedule that is due; how many runs were fired, due times missed and schedules failed on."""
+    moment = clock()
+    async with resources.database.read() as session:
+        due = await queries.due_ids(session, moment, AT_ONCE)
+        stranded = await queries.stranded_ids(session, AT_ONCE)
+    counts = {"fired": 0, "missed": 0, "failed": 0}
+    for schedule_id in due:
+        try:
+            fired, missed = await _look_at(resources, schedule_id, moment)
+        except Exception as error:  # one schedule must not keep the others from running
+            log.exception("schedule failed", schedule_id=schedule_id, exc_info=without_values(error))
+            counts["failed"] += 1
+        else:
+            counts["fired"] += fired
+            counts["missed"] += missed
+    for schedule_id in stranded:
+        async with resources.database.write() as session:
+            await release(session, resources, schedule_id)
+    async with resources.database.write() as session:
+        await session.execute(_TICKED, {"at": moment, "fired": counts["fired"], "missed": counts["missed"]})
+    return counts
+
+
+async def _look_at(resources: Resources, schedule_id: int, moment: datetime) -> tuple[int, int]:
+    async with resources.database.write() as session:
+        schedule = await queries.held(session, schedule_id)
+        first = schedule and schedule.next_due_at
+        if schedule is None or not schedule.is_active or first is None or first > moment:
+            return 0, 0  # changed, or dealt with, since it was listed
+        window = timedelta(minutes=max(MIN_WINDOW, resources.settings.automation_scheduler_window_minutes))
+        firing = decide(timing_of(schedule), _policy(schedule), first, moment, window)
+        schedule.next_due_at = firing.next_due
+        await session.flush()
+        missed = [(firing.missed, OUTAGE)] if firing.missed else []
+        refused = await _fire(session, resources, schedule, firing)
+        if refused and firing.due:
+            missed.append((Missed(firing.due, firing.due, 1), refused))
+        for which, reason in missed:
+            await _tell_missed(session, schedule, which, reason)
+        return int(firing.due is not None and not refused), sum(which.count for which, _ in missed)
+
+
+async def _fire(
+    session: WriteSession, resources: Resources, schedule: AutomationSchedule, firing: Firing
+) -> str | None:
+    """Launches what is due; why not, where it may not."""
+    if firing.due is None:
+        return None
+    trigger = CAUGHT_UP if firing.late else BY_SCHEDULE
+    try:
+        await launch(session, resources, schedule, due=firing.due, trigger=trigger, actor=CLOCK)
+    except RunUnderWay:
+        return OVERLAP
+    except TooManyWaiting:
+        return QUEUE_FULL
+    return None
+
+
+async def _tell_missed(
+    session: WriteSession, schedule: AutomationSchedule, missed: Missed, reason: str
+) -> None:
+    """One event for all of them: nothing ran that should have."""
+    identifier = f"automation-schedule-{schedule.id}"
+    payload = {
+        "job_id": identifier,
+        "schedule_id": str(schedule.id),
+        "reason": reason,
+        "missed": missed.count,
+        "first_due_at": iso(missed.first),
+        "last_due_at": iso(missed.last),
+        "next_due_at": iso(schedule.next_due_at),
+    }
+    channels = [job_channel(identifier), GLOBAL_CHANNEL]
+    await events.record(session, "automation.schedule.missed", payload, channels)
+    log.warning("due times were missed", schedule_id=schedule.id, reason=reason, missed=missed.count)
+
+
+def _policy(schedule: AutomationSchedule) -> CatchUp:
+    return "none" if schedule.catch_up == "none" else "last"
