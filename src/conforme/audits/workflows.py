@@ -51,6 +51,8 @@ class RunAuditJob(BaseModel):
 
     audit_id: int
     job_id: str
+    transcribe: bool = True
+    """Whether what cannot be heard yet is transcribed first."""
 
 
 class AnalyseStepJob(BaseModel):
@@ -106,7 +108,7 @@ async def _gather(ctx: JobContext, payload: RunAuditJob, started: dict[str, Any]
     [fetched] = await ctx.children([fetch])
     _require_fiche(fiche_id, fetched)
     todo = await ctx.step("link", lambda: stages.link(ctx.resources, payload.audit_id, fetched.value))
-    if todo["needs_transcription"]:
+    if todo["needs_transcription"] and payload.transcribe:
         run_id = f"{payload.job_id}-speech"
         speech = transcribe_child(fiche_id, run_id=run_id, priority=priority, audit_id=payload.audit_id)
         [transcribed] = await ctx.children([speech])
