@@ -252,6 +252,8 @@ class Settings(BaseSettings):
     # Audits
     audit_run_concurrency: int = Field(default=10, ge=1)
     """Audits at once, all replicas together."""
+    audit_bulk_concurrency: int | None = Field(default=None, ge=1)
+    """Audits of batches and of automation at once, beside those; unset: as many."""
     audit_run_per_fiche_concurrency: int = Field(default=1, ge=1)
     audit_step_worker_concurrency: int = Field(default=20, ge=1)
     """Step analyses at once, all replicas together; room for all steps of one audit makes it two waves of answers."""

@@ -14,7 +14,7 @@ from conforme.automation.rules import ScheduleRules, Selection, Timing
 from conforme.automation.run_workflows import dispatch_run
 from conforme.automation.snapshots import snapshot_of
 from conforme.foundation.database import Database
-from conforme.sandbox.weather import FaultPlan
+from conforme.sandbox.weather import FaultPlan, Latency
 from conforme.sandbox.world import Sandbox, SandboxOptions
 from conforme.webhooks import outbox
 
@@ -124,3 +124,45 @@ async def _is_told_once(database: Database, sandbox: Sandbox, run_id: int, found
         "automation/completed",
     )
     assert {name: names[name] for name in once} == dict.fromkeys(once, 1)
+
+
+async def test_during_a_night_somebody_in_front_of_a_screen_is_served_and_a_stop_stops_every_call(
+    database: Database,
+) -> None:
+    """AUDIT_RUN_CONCURRENCY is 2, and more than that of the night is in work: the audit of the day has its own place."""
+    slowly = SandboxOptions(sales_per_day=12, model_latency=Latency(base_ms=1500))
+    async with (
+        Sandbox(slowly) as sandbox,
+        product(database, sandbox, AUDIT_RUN_CONCURRENCY="2") as run,
+    ):
+        run_id = await launched(run, sandbox.webhooks.url)
+        await until(lambda: run.asked(MODEL) >= 2, "the night asks the model", 60)
+        audit = await run.client.ask(run.fiche_ids[-1], run.config_id)
+
+        async def started() -> bool:
+            return (await run.client.detail(audit))["status"] == "running"
+
+        await until(started, "the audit of the day has started", 30)
+        [[of_the_night]] = await rows(
+            database, "select count(*) from audits where status = 'running' and automation_run_id is not null"
+        )
+        assert of_the_night >= 2, "it took none of the night's places"
+        answer = await run.client.http.post(f"/api/automation/runs/{run_id}/cancel")
+        assert answer.status_code == 200, answer.text
+
+        async def cancelled() -> bool:
+            told = await rows(database, "select status from automation_runs where id = :id", id=run_id)
+            return told == [("cancelled",)]
+
+        await until(cancelled, "the night has ended", 30)
+        [detail] = await run.client.ended([audit])
+        assert detail["status"] == "completed"
+        [[open_audits]] = await rows(
+            database, "select count(*) from audits where status in ('pending', 'running')"
+        )
+        assert open_audits == 0
+        found = (await run.client.http.get(f"/api/automation/runs/{run_id}")).json()["data"]
+    summary = found["resultSummary"]
+    assert len(summary["successful"]) + len(summary["failed"]) + len(summary["ignored"]) == 12
+    assert summary["failed"] == []
+    assert {each["reason"] for each in summary["ignored"]} == {"Run cancelled"}

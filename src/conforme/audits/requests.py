@@ -12,10 +12,10 @@ from conforme.audits.errors import AuditAlreadyComplete, AuditStillRunning
 from conforme.audits.idempotency import claim, keep, one_at_a_time
 from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.telling import APPROACH
-from conforme.audits.workflows import RunAuditJob, run_audit
+from conforme.audits.workflows import RunAuditJob, run_audit, run_bulk_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import WriteSession, now
-from conforme.foundation.durable import Durable
+from conforme.foundation.durable import Durable, Priority
 from conforme.foundation.errors import Forbidden, NotFound
 
 
@@ -139,10 +139,9 @@ async def create_audit(  # noqa: PLR0913 -- all that tells one audit from anothe
 
 async def _dispatch(session: WriteSession, durable: Durable, audit: AuditRow, *, transcribe: bool) -> None:
     priority = stages.priority_of(audit)
+    job = run_bulk_audit if priority is Priority.BULK else run_audit
     payload = RunAuditJob(audit_id=audit.id, job_id=audit.job_id, transcribe=transcribe)
-    await durable.dispatch(
-        session, run_audit, payload, id=audit.job_id, key=audit.fiche_id, priority=priority
-    )
+    await durable.dispatch(session, job, payload, id=audit.job_id, key=audit.fiche_id, priority=priority)
 
 
 async def resume_audit(session: WriteSession, durable: Durable, actor: Actor, audit_id: int) -> QueuedAudit:
