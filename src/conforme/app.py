@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 import conforme.accounts.workflows  # pyright: ignore[reportUnusedImport] -- declares when what is old is deleted
-import conforme.automation.workflows  # pyright: ignore[reportUnusedImport] -- declares the look at the clock, and runs
+import conforme.automation.run_workflows  # pyright: ignore[reportUnusedImport] -- declares the work of runs
+import conforme.automation.workflows  # pyright: ignore[reportUnusedImport] -- declares the look at the clock
 import conforme.fiches.range_workflows  # noqa: F401  # pyright: ignore[reportUnusedImport] -- declares the fetch of ranges
 from conforme.accounts.admin_routes import router as admin
 from conforme.accounts.auth import identify
@@ -34,9 +35,13 @@ from conforme.audits.list_routes import router as audit_lists
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.review_routes import router as reviews
 from conforme.audits.routes import router as audits
+from conforme.audits.settling import connect as connect_runs
 from conforme.audits.speaker_routes import router as speakers
 from conforme.audits.status import audit_status, audits_of_fiches
+from conforme.automation.outcomes import audit_ended
 from conforme.automation.routes import router as automation
+from conforme.automation.run_reads import visible_run_ids
+from conforme.automation.run_routes import router as automation_runs
 from conforme.fiches.job_queries import visible_job_ids
 from conforme.fiches.job_routes import router as fiche_jobs
 from conforme.fiches.list_routes import router as fiche_lists
@@ -86,6 +91,7 @@ ROUTERS = (
     audit_exports,
     audit_lists,  # before the audit whose id a path names
     audits,
+    automation_runs,
     automation,
     realtime,
     pusher,
@@ -127,8 +133,10 @@ async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncG
             audits=visible_audit_ids,
             jobs=visible_job_ids,
             batches=visible_batch_ids,
+            runs=visible_run_ids,
         )
     )
+    connect_runs(audit_ended)
     database = Database(
         url,
         pool_size=settings.database_pool_size,

@@ -189,6 +189,19 @@ class Settings(BaseSettings):
     pusher_max_age_seconds: float = Field(default=300.0, gt=0)
     """Older events are not published: whoever missed them has long asked again."""
 
+    # Mail
+    smtp_host: Word = Field(default=None, max_length=253)
+    """Server that takes our mail; unset: none is sent."""
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_secure: bool = False
+    """TLS from the first byte, as always on port 465; else STARTTLS when the server offers it."""
+    smtp_user: Word = Field(default=None, max_length=320)
+    smtp_pass: Secret = None
+    smtp_from: Word = Field(default=None, max_length=320)
+    """Sender; default SMTP_USER."""
+    smtp_timeout_ms: int = Field(default=10_000, ge=1000, le=120_000)
+    """Longest time one message may take."""
+
     # CRM gateway
     fiche_api_base_url: str | None = None
     fiche_api_url: str | None = None
@@ -242,6 +255,8 @@ class Settings(BaseSettings):
     # Audits
     audit_run_concurrency: int = Field(default=10, ge=1)
     """Audits at once, all replicas together."""
+    audit_bulk_concurrency: int | None = Field(default=None, ge=1)
+    """Audits of batches and of automation at once, beside those; unset: as many."""
     audit_run_per_fiche_concurrency: int = Field(default=1, ge=1)
     audit_step_worker_concurrency: int = Field(default=20, ge=1)
     """Step analyses at once, all replicas together; room for all steps of one audit makes it two waves of answers."""
@@ -272,6 +287,17 @@ class Settings(BaseSettings):
     audit_rerun_deadline_seconds: float = Field(default=600.0, gt=0)
 
     # Automation
+    automation_fiche_worker_concurrency: int = Field(default=5, ge=1)
+    """Fiches of runs that are fetched and transcribed at once, all replicas together."""
+    automation_fiche_worker_per_schedule_concurrency: int = Field(default=3, ge=1)
+    automation_fiches_in_work: int = Field(default=12, ge=1, le=1000)
+    """Fiches of one run between their fetch and the end of their audits: more are begun as these end."""
+    automation_day_batch_size: int = Field(default=3, ge=1, le=100)
+    """Days of sales asked for between two reports of progress."""
+    automation_max_recordings_per_fiche: int = Field(default=0, ge=0)
+    """Fiches with more recordings are ignored by runs; 0: no limit but that of audits."""
+    automation_fiche_deadline_seconds: float = Field(default=3600.0, gt=0)
+    """Longest time a fiche of a run takes to be fetched and transcribed."""
     automation_scheduler_window_minutes: int = Field(default=20, ge=1, le=1440)
     """A due time that is no later than this is not missed; counts as at least 5."""
 

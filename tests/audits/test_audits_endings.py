@@ -63,11 +63,12 @@ async def test_a_young_or_working_audit_is_left_alone(database: Database, resour
     assert (await row(database, young)).status == "running"
 
 
-async def test_an_audit_that_has_ended_is_not_ended_again(database: Database) -> None:
+async def test_an_audit_that_has_ended_is_not_ended_again(database: Database, resources: Resources) -> None:
     pinned = await configured(database)
     async with database.write() as session:
         done = await audit(session, pinned, 1)
-        await endings.end_as_failed(session, done, AuditFailed("too late", phase="deadline"))
+        reason = AuditFailed("too late", phase="deadline")
+        await endings.end_as_failed(session, resources.durable, done, reason)
     assert (await row(database, done)).status == "completed"
     assert await told(database, "audit.failed") == []
 

@@ -14,6 +14,7 @@ FAMILIES = {
     "fiches.": "Fetch of a range",
     "batch.": "Batches",
     "automation.": "Automation",
+    "automation/": "Automation",
     "transcription.": "Transcription",
     "audit.": "Audits",
     "audit/": "Audits",

@@ -72,6 +72,12 @@ async def names(session: Session) -> list[Named]:
     return [Named(config_id, name) for config_id, name in rows]
 
 
+async def automatic_ids(session: Session) -> Sequence[int]:
+    """The active configurations that run by themselves, oldest first."""
+    query = select(AuditConfig.id).where(AuditConfig.is_active, AuditConfig.run_automatically)
+    return (await session.scalars(query.order_by(AuditConfig.id))).all()
+
+
 async def newest_active(session: Session) -> Named | None:
     query = (
         select(AuditConfig.id, AuditConfig.name)

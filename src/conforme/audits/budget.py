@@ -39,14 +39,13 @@ def estimated_cost(
     resources: Resources, rules: Rules, recordings: list[TranscribedRecording], *, tools: bool = False
 ) -> Decimal:
     """Speech of the calls not transcribed yet, and the questions of every step; in the table's currency."""
-    settings = resources.settings
-    prices = PriceTable.load(settings.price_table)
+    prices = PriceTable.load(resources.settings.price_table)
     unheard = sum(each.duration_seconds or 0 for each in recordings if not each.has_transcription)
-    speech = prices.speech_cost("elevenlabs", settings.elevenlabs_model, Decimal(unheard))
+    speech = speech_cost(resources, Decimal(unheard))
     shared = len(instructions()) + len(rules.system_prompt or "") + sum(_chars(each) for each in recordings)
     own = [OWN_CHARS + len(step.model_dump_json()) for step in rules.steps]
     if tools:
-        shared, own = 0, [settings.audit_tools_token_budget * CHARS_PER_TOKEN for _ in rules.steps]
+        shared, own = 0, [resources.settings.audit_tools_token_budget * CHARS_PER_TOKEN for _ in rules.steps]
     plan = Plan(
         provider=resources.model.provider,
         model=resources.model.name,
@@ -54,7 +53,14 @@ def estimated_cost(
         own_chars=own,
         output_tokens=ANSWER_TOKENS,
     )
-    return speech.amount + estimate(plan, prices).expected.amount
+    return speech + estimate(plan, prices).expected.amount
+
+
+def speech_cost(resources: Resources, seconds: Decimal) -> Decimal:
+    """What it costs to have so much speech transcribed, in the table's currency."""
+    settings = resources.settings
+    prices = PriceTable.load(settings.price_table)
+    return prices.speech_cost("elevenlabs", settings.elevenlabs_model, seconds).amount
 
 
 def _chars(recording: TranscribedRecording) -> int:

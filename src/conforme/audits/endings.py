@@ -18,6 +18,7 @@ from conforme.audits.totals import score_of
 from conforme.fiches.models import FicheCache
 from conforme.foundation import events, ledger
 from conforme.foundation.database import WriteSession, now
+from conforme.foundation.durable import Durable
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import iso
 
@@ -44,6 +45,7 @@ async def finish(resources: Resources, audit_id: int) -> dict[str, Any]:
         if not score.complete:
             raise AuditFailed(_what_is_missing(steps, score), phase="analysis", code="STEPS_NOT_ANALYSED")
         await _complete(session, audit, pinned, steps, score)
+        await settling.audit_ended(session, resources.durable, audit, SUCCEEDED)
     return {"status": "completed", "niveau": score.niveau.value}
 
 
@@ -67,7 +69,6 @@ async def _complete(
     audit.result_data = _result(audit, pinned, steps, score, fiche)
     await session.flush()
     await events.record_all(session, telling.completed(audit, score))
-    await settling.audit_ended(session, audit, SUCCEEDED)
 
 
 def _result(
@@ -109,12 +110,17 @@ def _result(
 async def fail(resources: Resources, audit_id: int, reason: AuditFailed) -> dict[str, Any]:
     """Ends the audit as failed; what was analysed stays."""
     async with resources.database.write() as session:
-        await end_as_failed(session, audit_id, reason)
+        await end_as_failed(session, resources.durable, audit_id, reason)
     return {"status": "failed", "error": reason.message}
 
 
 async def end_as_failed(
-    session: WriteSession, audit_id: int, reason: AuditFailed, *, job_id: str | None = None
+    session: WriteSession,
+    durable: Durable,
+    audit_id: int,
+    reason: AuditFailed,
+    *,
+    job_id: str | None = None,
 ) -> None:
     """Ends an open audit; with `job_id` only while that job is the one that works on it."""
     audit = await queries.locked(session, audit_id)
@@ -139,7 +145,8 @@ async def end_as_failed(
     await session.flush()
     await events.record_all(session, [telling.failed(audit, reason, done=done, failed=failed, total=total)])
     stopped = reason.reason_code == STOPPED
-    await settling.audit_ended(session, audit, CANCELLED if stopped else FAILED, reason.message)
+    outcome = CANCELLED if stopped else FAILED
+    await settling.audit_ended(session, durable, audit, outcome, reason.message)
 
 
 async def reap(resources: Resources) -> dict[str, Any]:
@@ -153,7 +160,7 @@ async def reap(resources: Resources) -> dict[str, Any]:
             continue
         reason = AuditFailed("The audit did not end in time", phase="deadline", code="AUDIT_TIMEOUT")
         async with resources.database.write() as session:
-            await end_as_failed(session, audit_id, reason, job_id=job_id)
+            await end_as_failed(session, resources.durable, audit_id, reason, job_id=job_id)
         reaped += 1
         log.warning("audit reaped", audit_id=audit_id, job_state=state)
     return {"reaped": reaped}
@@ -165,5 +172,5 @@ async def stop(resources: Resources, audits: Sequence[tuple[int, str]]) -> dict[
     for audit_id, job_id in audits:
         await resources.durable.cancel(job_id)
         async with resources.database.write() as session:
-            await end_as_failed(session, audit_id, reason, job_id=job_id)
+            await end_as_failed(session, resources.durable, audit_id, reason, job_id=job_id)
     return {"stopped": len(audits)}

@@ -14,10 +14,10 @@ from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.telling import PROMPT_APPROACH, TOOLS_APPROACH
 from conforme.audits.validity import refuse_outside
 from conforme.audits.versions import hold_versions
-from conforme.audits.workflows import RunAuditJob, run_audit
+from conforme.audits.workflows import RunAuditJob, run_audit, run_bulk_audit
 from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import WriteSession, now
-from conforme.foundation.durable import Durable
+from conforme.foundation.durable import Durable, Priority
 from conforme.foundation.errors import Forbidden, NotFound
 
 
@@ -90,7 +90,7 @@ def in_whose_name(actor: Actor, user_id: str | None) -> str | None:
     return user_id if actor.user_id is None else str(actor.user_id)
 
 
-async def create_audit(
+async def create_audit(  # noqa: PLR0913 -- all that tells one audit from another
     session: WriteSession,
     durable: Durable,
     wish: AuditWish,
@@ -98,8 +98,12 @@ async def create_audit(
     *,
     requested_by: str,
     tracking_id: str | None = None,
+    transcribe: bool = True,
 ) -> AuditRow:
-    """The row and its durable job; what was the latest audit of this fiche by this configuration is so no more."""
+    """The row and its durable job; what was the latest audit of this fiche by this configuration is so no more.
+
+    With `transcribe=False` it hears what is transcribed already, and has no more transcribed.
+    """
     tracking_id = tracking_id or await _tracking_id(session, wish)
     version = await queries.last_version(session, wish.fiche_id, wish.audit_config_id) + 1
     await session.execute(
@@ -134,16 +138,15 @@ async def create_audit(
     )
     session.add(audit)
     await session.flush()
-    await _dispatch(session, durable, audit)
+    await _dispatch(session, durable, audit, transcribe=transcribe)
     return audit
 
 
-async def _dispatch(session: WriteSession, durable: Durable, audit: AuditRow) -> None:
+async def _dispatch(session: WriteSession, durable: Durable, audit: AuditRow, *, transcribe: bool) -> None:
     priority = stages.priority_of(audit)
-    payload = RunAuditJob(audit_id=audit.id, job_id=audit.job_id)
-    await durable.dispatch(
-        session, run_audit, payload, id=audit.job_id, key=audit.fiche_id, priority=priority
-    )
+    job = run_bulk_audit if priority is Priority.BULK else run_audit
+    payload = RunAuditJob(audit_id=audit.id, job_id=audit.job_id, transcribe=transcribe)
+    await durable.dispatch(session, job, payload, id=audit.job_id, key=audit.fiche_id, priority=priority)
 
 
 async def resume_audit(session: WriteSession, durable: Durable, actor: Actor, audit_id: int) -> QueuedAudit:
@@ -165,13 +168,15 @@ async def resume_audit(session: WriteSession, durable: Durable, actor: Actor, au
     return QueuedAudit(audit.id, audit.tracking_id, audit.job_id, found.config.name)
 
 
-async def queue_again(session: WriteSession, durable: Durable, audit: AuditRow) -> None:
+async def queue_again(
+    session: WriteSession, durable: Durable, audit: AuditRow, *, transcribe: bool = True
+) -> None:
     """A failed audit, held, goes on with what it lacks."""
     audit.job_id = _next_job_id(audit)
     audit.status = "pending"
     audit.error_message = audit.error_code = audit.failed_phase = audit.completed_at = None
     await session.flush()
-    await _dispatch(session, durable, audit)
+    await _dispatch(session, durable, audit, transcribe=transcribe)
 
 
 def _next_job_id(audit: AuditRow) -> str:

@@ -1,7 +1,7 @@
-"""How the end of an audit counts in the batches it belongs to: once, in the transaction that ends it."""
+"""How the end of an audit counts in the batches and runs it belongs to: once, in the transaction that ends it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from conforme.audits import batch_queries
 from conforme.audits.batch_models import COMPLETED, RUNNING, AuditBatch, AuditBatchItem
@@ -9,13 +9,35 @@ from conforme.audits.models import AuditRow
 from conforme.audits.stages import BATCH
 from conforme.foundation import events
 from conforme.foundation.database import WriteSession, now
+from conforme.foundation.durable import Durable
 from conforme.foundation.events import GLOBAL_CHANNEL, Draft, job_channel
 
 
-async def audit_ended(session: WriteSession, audit: AuditRow, outcome: str, error: str | None = None) -> None:
+class RunsAbove(Protocol):
+    async def __call__(self, session: WriteSession, durable: Durable, audit: AuditRow) -> None:
+        """Counts the end of an audit in the run of automation it belongs to; the caller holds the audit."""
+        ...
+
+
+class _Switchboard:
+    """Automation stands above this room: the application connects it at its start."""
+
+    runs: RunsAbove | None = None
+
+
+def connect(runs: RunsAbove) -> None:
+    """Names who is told of the ends of audits that belong to runs; once per process, before its first job."""
+    _Switchboard.runs = runs
+
+
+async def audit_ended(
+    session: WriteSession, durable: Durable, audit: AuditRow, outcome: str, error: str | None = None
+) -> None:
     """Settles the item this audit stands for; the caller holds the audit."""
     if audit.trigger_source == BATCH:
         await settle(session, await batch_queries.of_audit(session, audit.id), outcome, error)
+    elif audit.automation_run_id is not None and _Switchboard.runs is not None:
+        await _Switchboard.runs(session, durable, audit)
 
 
 async def settle(

@@ -39,11 +39,20 @@ def _audit_limits(settings: Settings) -> LaneLimits:
     )
 
 
+def _bulk_limits(settings: Settings) -> LaneLimits:
+    return LaneLimits(
+        at_once=settings.audit_bulk_concurrency or settings.audit_run_concurrency,
+        per_key=settings.audit_run_per_fiche_concurrency,
+    )
+
+
 def _analysis_limits(settings: Settings) -> LaneLimits:
     return LaneLimits(at_once=settings.audit_step_worker_concurrency)
 
 
 AUDITS = Lane("audits", _audit_limits)
+BULK_AUDITS = Lane("audits-bulk", _bulk_limits)
+"""Audits of batches and runs: however many there are, one that somebody waits for finds a place."""
 ANALYSIS = Lane("analysis", _analysis_limits)
 
 
@@ -52,6 +61,8 @@ class RunAuditJob(BaseModel):
 
     audit_id: int
     job_id: str
+    transcribe: bool = True
+    """Whether what cannot be heard yet is transcribed first."""
 
 
 class AnalyseStepJob(BaseModel):
@@ -68,6 +79,16 @@ def _deadline(settings: Settings) -> timedelta:
 @job("audit/run", lane=AUDITS, deadline=_deadline)
 async def run_audit(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
     """Carries one audit to its end; whatever goes wrong, the row says so."""
+    return await _carry(ctx, payload)
+
+
+@job("audit/run.bulk", lane=BULK_AUDITS, deadline=_deadline)
+async def run_bulk_audit(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
+    """The same for one of many that were asked for together."""
+    return await _carry(ctx, payload)
+
+
+async def _carry(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
     try:
         return await _walk(ctx, payload)
     except AuditFailed as failure:
@@ -126,7 +147,7 @@ async def _gather(ctx: JobContext, payload: RunAuditJob, started: dict[str, Any]
     [fetched] = await ctx.children([fetch])
     _require_fiche(fiche_id, fetched)
     todo = await ctx.step("link", lambda: stages.link(ctx.resources, payload.audit_id, fetched.value))
-    if todo["needs_transcription"]:
+    if todo["needs_transcription"] and payload.transcribe:
         run_id = f"{payload.job_id}-speech"
         speech = transcribe_child(fiche_id, run_id=run_id, priority=priority, audit_id=payload.audit_id)
         [transcribed] = await ctx.children([speech])

@@ -124,7 +124,7 @@ def _job_id(schedule_id: int, run_id: int, due: datetime | None) -> str:
 async def _dispatch(
     session: WriteSession, resources: Resources, schedule: AutomationSchedule, run: AutomationRun
 ) -> None:
-    from conforme.automation.workflows import (
+    from conforme.automation.run_workflows import (
         RunOrder,
         run_automation,
     )  # it looks at the clock with this module

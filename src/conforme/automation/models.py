@@ -181,6 +181,19 @@ class AutomationRun(Updated, Base):
     exhausted: Mapped[str | None] = mapped_column(Text)
     """Which budget ended it early: `cost`, `audio_minutes` or `fiches`."""
 
+    selected_at: Mapped[datetime | None]
+    """When its fiches were known; None while they are looked for."""
+    audit_config_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=_EMPTY_ARRAY)
+    """The configurations every fiche is audited by."""
+    sample_seed: Mapped[int | None]
+    """What its sample was drawn with."""
+    left_fiches: Mapped[int] = mapped_column(server_default="0")
+    """Eligible, and neither in the sample nor within the selection's limit."""
+    days_total: Mapped[int] = mapped_column(server_default="0")
+    days_done: Mapped[int] = mapped_column(server_default="0")
+    days_failed: Mapped[int] = mapped_column(server_default="0")
+    """Of those done: days whose sales could not be listed."""
+
     error_message: Mapped[str | None] = mapped_column(Text)
     error_code: Mapped[str | None] = mapped_column(Text)
     error_details: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -198,6 +211,18 @@ class AutomationRunFiche(Base):
         Index(None, "run_id", "outcome"),
         Index(
             "ix_automation_run_fiches_open", "run_id", "fiche_id", postgresql_where=text("outcome is null")
+        ),
+        Index(
+            "ix_automation_run_fiches_waiting",
+            "run_id",
+            "rank",
+            postgresql_where=text("outcome is null and not queued"),
+        ),
+        Index(
+            "ix_automation_run_fiches_in_work",
+            "run_id",
+            "updated_at",
+            postgresql_where=text("outcome is null and queued"),
         ),
     )
 
@@ -219,6 +244,19 @@ class AutomationRunFiche(Base):
     transcriptions_run: Mapped[int] = mapped_column(server_default="0")
     audit_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=_EMPTY_ARRAY)
     """Its audits, one per configuration."""
+    rank: Mapped[int] = mapped_column(server_default="0")
+    """Its place in the order of work."""
+    begun: Mapped[int] = mapped_column(server_default="0")
+    """How often work on it was begun, over all attempts of the run."""
+    job_id: Mapped[str | None] = mapped_column(Text)
+    """The durable job that works on it now, or worked on it last."""
+    audits_run: Mapped[int] = mapped_column(server_default="0")
+    """Its audits that were completed."""
+    spent_micros: Mapped[int] = mapped_column(server_default="0")
+    spent_audio_seconds: Mapped[Decimal] = mapped_column(Numeric, server_default="0")
+    reserved_micros: Mapped[int] = mapped_column(server_default="0")
+    """What it is expected to cost, held back from the run's budget while it is in work; and the next likewise."""
+    reserved_audio_seconds: Mapped[Decimal] = mapped_column(Numeric, server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 

@@ -33,6 +33,8 @@ class Finders:
     """By the job's id: those that the actor asked for."""
     batches: Finder
     """By the batch's id: those that the actor asked for."""
+    runs: Finder
+    """By `automation-run-<id>`: those of the actor's schedules."""
 
 
 class _Switchboard:
@@ -106,6 +108,9 @@ KINDS: Final[Mapping[str, Rule]] = {
     ),
     "private-fiche-": OfVisibleFiche("fiches.read", lambda: _connected().fiches, re.compile(r"[0-9]{1,40}")),
     "private-job-batch-": OfAsker(("audits.read",), "audits.read", lambda: _connected().batches, "batch-"),
+    "private-job-automation-run-": OfAsker(
+        ("automation.read",), "automation.read", lambda: _connected().runs, "automation-run-"
+    ),
     "private-job-": OfAsker(
         ("automation.read", "audits.read", "fiches.read"), "fiches.read", lambda: _connected().jobs
     ),

@@ -63,7 +63,8 @@ class Message:
     event: str
     job_id: str
     timestamp: datetime
-    payload: Payload
+    payload: Payload | Mapping[str, Any]
+    """A mapping is the whole body, in the words of the room that tells it; what it holds is JSON."""
 
 
 _IN_COLUMNS = tuple(name for name in Payload.model_fields if name != "partial_data")
@@ -84,13 +85,17 @@ _WIRE_NAMES = {
 }
 
 
-def columns_of(payload: Payload) -> dict[str, Any]:
-    """The values of `PAYLOAD_COLUMNS`."""
+def columns_of(payload: Payload | Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `PAYLOAD_COLUMNS`, or of `payload` for a body of its own words."""
+    if isinstance(payload, Mapping):
+        return {"payload": dict(payload)}
     return {f"payload_{name}": getattr(payload, name) for name in _IN_COLUMNS}
 
 
-def rows_of(payload: Payload, delivery_id: str) -> list[dict[str, Any]]:
+def rows_of(payload: Payload | Mapping[str, Any], delivery_id: str) -> list[dict[str, Any]]:
     """The rows of its partial data, in their order."""
+    if isinstance(payload, Mapping):
+        return []
     return [
         {
             "delivery_id": delivery_id,
@@ -124,6 +129,8 @@ def payload_of(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) ->
 
 def body_of(message: Message) -> bytes:
     """The bytes that are signed and sent."""
+    if isinstance(message.payload, Mapping):
+        return json.dumps(dict(message.payload), ensure_ascii=False, separators=(",", ":")).encode()
     data = _present(message.payload, _IN_COLUMNS)
     if message.payload.partial_data:
         data["partialData"] = [

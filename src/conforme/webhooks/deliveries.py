@@ -131,7 +131,9 @@ async def due(session: ReadSession, turn: Turn, at: datetime) -> Parcel | None:
     if found is None or not _has(found[0], turn):
         return None
     delivery, endpoint = found[0], found[1]
-    payload = payload_of(_payload_columns(delivery), await _partial_rows(session, delivery.id))
+    payload = delivery.payload or payload_of(
+        _payload_columns(delivery), await _partial_rows(session, delivery.id)
+    )
     return Parcel(
         delivery_id=delivery.id,
         endpoint_id=endpoint.id,

@@ -62,6 +62,7 @@ class WebhookDelivery(Base):
     event: Mapped[str] = mapped_column(Text)
     url: Mapped[str] = mapped_column(Text)
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    """The whole body, where it is of another room's words; empty: the `payload_*` columns hold it."""
     payload_timestamp: Mapped[datetime]
     payload_status: Mapped[str | None] = mapped_column(Text)
     payload_progress: Mapped[int | None]

@@ -1,9 +1,9 @@
 """What other rooms call: register an endpoint, queue a delivery; and what is done with them afterwards."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import delete
 
@@ -80,7 +80,12 @@ def asker_of(endpoint: WebhookEndpoint) -> Actor:
 
 
 async def queue(
-    session: WriteSession, durable: Durable, endpoint_id: str, event: str, job_id: str, payload: Payload
+    session: WriteSession,
+    durable: Durable,
+    endpoint_id: str,
+    event: str,
+    job_id: str,
+    payload: Payload | Mapping[str, Any],
 ) -> str:
     """Writes a delivery, to be sent if, and only if, the session commits; returns its id.
 

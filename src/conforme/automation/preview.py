@@ -1,0 +1,183 @@
+"""The dry run: what a run started now would take and cost, without asking anybody (beyond the contract).
+
+The same decisions as a run's, over what is known: fiches without details count, but their calls are not guessed.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy import func, select
+
+from conforme.accounts.actor import Actor
+from conforme.audit_configs.drafts import require_runnable
+from conforme.audits.budget import estimated_cost, speech_cost
+from conforme.automation.outcomes import MICROS, exhausted_by
+from conforme.automation.run_work import (
+    SEEDS,
+    candidates_of,
+    days_at,
+    resolved_configs,
+    unknown_days,
+)
+from conforme.automation.selection import Choice, Details, choose, late_reason, most_recordings
+from conforme.automation.snapshots import Plan
+from conforme.fiches.models import FicheCache
+from conforme.foundation.database import ReadSession, now
+from conforme.foundation.errors import Invalid
+from conforme.foundation.ledger import PriceTable
+from conforme.foundation.resources import Resources
+from conforme.recordings.models import Recording
+from conforme.settings import MAX_RECORDINGS_PER_FICHE
+from conforme.transcriptions.queries import TranscribedRecording
+
+HOUR: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls of some fiches together."""
+
+    recordings: int = 0
+    seconds: int = 0
+    unheard_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    transcription: Decimal
+    audits: Decimal
+    currency: str
+
+    @property
+    def total(self) -> Decimal:
+        return self.transcription + self.audits
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    days: tuple[date, ...]
+    days_unknown: tuple[date, ...]
+    config_ids: tuple[int, ...]
+    left_out: dict[int, str]
+    candidates: int
+    choice: Choice
+    seed: int | None
+    without_details: int
+    calls: Calls
+    price: Price
+    exhausted: str | None
+
+
+async def preview(session: ReadSession, resources: Resources, owner: Actor, plan: Plan) -> Preview:
+    """What a run of this plan would do for this owner.
+
+    Raises:
+        Invalid: it looks at more days than are fetched at once.
+    """
+    days = days_at(plan.selection, plan.rules.timing.timezone, now())
+    longest = resources.settings.fiche_range_max_days
+    if len(days) > longest:
+        raise Invalid(f"The range has {len(days)} days; the most is {longest}", field="ficheSelection")
+    configs, left_out = await resolved_configs(session, plan.rules)
+    candidates = await candidates_of(session, owner, plan, days, configs)
+    sample = plan.selection.sample
+    seed = sample and (secrets.randbelow(SEEDS) if sample.seed is None else sample.seed)
+    chosen = choose(candidates, plan.selection, seed=seed or 0)
+    known = await _known(session, chosen.taken)
+    choice, calls = _by_details(resources, plan, chosen, known)
+    worked_on = sum(fiche_id in known for fiche_id in choice.taken)
+    price = await _price(session, resources, plan, configs, calls, worked_on)
+    return Preview(
+        days=days,
+        days_unknown=await unknown_days(session, resources, days),
+        config_ids=configs,
+        left_out=left_out,
+        candidates=len(candidates),
+        choice=choice,
+        seed=seed,
+        without_details=len(choice.taken) - worked_on,
+        calls=calls,
+        price=price,
+        exhausted=exhausted_by(
+            plan.rules.budget,
+            micros=int(price.total * MICROS),
+            audio_seconds=Decimal(calls.unheard_seconds if plan.rules.run_transcription else 0),
+            fiches=len(choice.taken),
+        ),
+    )
+
+
+Known = dict[str, tuple[str | None, Calls]]
+
+
+async def _known(session: ReadSession, fiche_ids: Sequence[str]) -> Known:
+    """By fiche whose details are known: its group and its calls; in one statement."""
+    seconds = func.coalesce(Recording.duration_seconds, 0)
+    query = (
+        select(
+            FicheCache.fiche_id,
+            FicheCache.groupe,
+            func.count(Recording.id),
+            func.coalesce(func.sum(seconds), 0),
+            func.coalesce(func.sum(seconds).filter(~Recording.has_transcription), 0),
+        )
+        .outerjoin(Recording, Recording.fiche_cache_id == FicheCache.id)
+        .where(FicheCache.fiche_id.in_(list(fiche_ids)), FicheCache.details_success.is_(True))
+        .group_by(FicheCache.id)
+    )
+    return {
+        fiche_id: (groupe, Calls(count, int(whole or 0), int(unheard or 0)))
+        for fiche_id, groupe, count, whole, unheard in await session.execute(query)
+    }
+
+
+def _by_details(resources: Resources, plan: Plan, chosen: Choice, known: Known) -> tuple[Choice, Calls]:
+    """What the details that are known leave of a choice, and the calls of what is left."""
+    configured = resources.settings.automation_max_recordings_per_fiche
+    most = most_recordings(plan.selection, configured, MAX_RECORDINGS_PER_FICHE)
+    ignored, taken, calls = dict(chosen.ignored), list[str](), Calls()
+    for fiche_id in chosen.taken:
+        groupe, own = known.get(fiche_id, (None, Calls()))
+        details = Details(found=True, groupe=groupe, recordings=own.recordings)
+        reason = late_reason(details, plan.selection, most_recordings=most) if fiche_id in known else None
+        if reason is not None:
+            ignored[fiche_id] = reason
+            continue
+        taken.append(fiche_id)
+        calls = Calls(
+            calls.recordings + own.recordings,
+            calls.seconds + own.seconds,
+            calls.unheard_seconds + own.unheard_seconds,
+        )
+    return Choice(tuple(taken), ignored, chosen.left), calls
+
+
+async def _price(
+    session: ReadSession,
+    resources: Resources,
+    plan: Plan,
+    config_ids: Sequence[int],
+    calls: Calls,
+    fiches: int,
+) -> Price:
+    """A question costs so much, and so much more for each second of speech it is asked about."""
+    transcription = Decimal(0)
+    if plan.rules.run_transcription:
+        transcription = speech_cost(resources, Decimal(calls.unheard_seconds))
+    audits = Decimal(0)
+    for config_id in config_ids:
+        rules = await require_runnable(session, config_id)
+        silent = estimated_cost(resources, rules, [_call(0)])
+        per_hour = estimated_cost(resources, rules, [_call(HOUR)]) - silent
+        audits += silent * fiches + per_hour * calls.seconds / HOUR
+    currency = PriceTable.load(resources.settings.price_table).currency
+    return Price(transcription, audits, currency)
+
+
+def _call(seconds: int) -> TranscribedRecording:
+    """A call of that length that has been transcribed."""
+    return TranscribedRecording(0, "", None, seconds, "", "", "", "", "", True, None, ())

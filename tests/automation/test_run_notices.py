@@ -1,0 +1,143 @@
+"""Who is told of the end of a run, and in which words."""
+
+from dataclasses import replace
+
+import pytest
+from run_room import Room
+
+from conforme.automation import notices
+from conforme.automation.notices import Report, letter_of, webhook_body
+from conforme.automation.run_reads import Result
+from conforme.foundation import mail
+from conforme.foundation.errors import Misconfigured
+from conforme.foundation.mail import Letter, MailFailed
+from conforme.foundation.resources import Resources
+from conforme.sandbox.smtp import SmtpSink
+from conforme.settings import Settings
+
+REPORT = Report(
+    run_id=12,
+    attempt=1,
+    schedule_id=3,
+    schedule_name="Chaque nuit",
+    status="partial",
+    duration_seconds=95,
+    total=3,
+    successful=2,
+    failed=1,
+    ignored=4,
+    transcriptions=5,
+    audits=2,
+    error=None,
+    crashed=False,
+    failures=(Result("1001", "The CRM <does> not answer", None),),
+    url="https://conforme.example.test/api/automation/runs/12",
+)
+LETTER = letter_of(REPORT, ["equipe@example.test"])
+
+
+def test_the_webhook_tells_what_the_contract_says() -> None:
+    assert webhook_body(REPORT) == {
+        "schedule_id": "3",
+        "schedule_name": "Chaque nuit",
+        "run_id": "12",
+        "status": "partial",
+        "duration_seconds": 95,
+        "total_fiches": 3,
+        "successful_fiches": 2,
+        "failed_fiches": 1,
+        "ignored_fiches": 4,
+        "transcriptions_run": 5,
+        "audits_run": 2,
+        "failures": [{"ficheId": "1001", "error": "The CRM <does> not answer"}],
+    }
+    crashed = replace(REPORT, crashed=True, status="failed", error="No audit configs resolved", failures=())
+    assert webhook_body(crashed) == {
+        "schedule_id": "3",
+        "schedule_name": "Chaque nuit",
+        "run_id": "12",
+        "status": "failed",
+        "duration_seconds": 95,
+        "error": "No audit configs resolved",
+    }
+
+
+def test_the_mail_has_the_counters_the_failures_and_a_link_in_both_its_forms() -> None:
+    assert LETTER.subject == "Automation Chaque nuit - PARTIAL"
+    for line in (
+        "Status: PARTIAL",
+        "Total fiches: 3",
+        "Ignored: 4",
+        "- 1001: The CRM <does> not answer",
+        REPORT.url,
+    ):
+        assert line in LETTER.text
+    assert "The CRM &lt;does&gt; not answer" in LETTER.html
+    assert f'href="{REPORT.url}"' in LETTER.html
+    crashed = letter_of(replace(REPORT, crashed=True, error="No dates", failures=()), ["a@example.test"])
+    assert "Automation failed with error: No dates" in crashed.text
+
+
+def test_more_failures_than_are_listed_are_counted() -> None:
+    assert "… and 9 more" in letter_of(replace(REPORT, failed=10), ["a@example.test"]).text
+
+
+def test_a_name_cannot_add_a_header() -> None:
+    hostile = letter_of(replace(REPORT, schedule_name="Nuit\r\nBcc: x@example.test"), ["a@example.test"])
+    message = mail.message_of(hostile, "nuit@example.test")
+    assert message["Bcc"] is None
+    assert message["Subject"].startswith("Automation Nuit Bcc:")
+
+
+@pytest.mark.parametrize("address", ["", "no address", "a@b\r\nBcc: c@example.test"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(MailFailed):
+        mail.message_of(replace(LETTER, to=[address]), "nuit@example.test")
+
+
+async def test_mail_goes_to_the_server_as_text_and_html_under_one_id() -> None:
+    async with SmtpSink() as sink:
+        settings = Settings(smtp_host="127.0.0.1", smtp_port=sink.port, smtp_from="nuit@example.test")
+        await mail.send(settings, LETTER)
+        await mail.send(settings, LETTER)
+        assert [each.recipients for each in sink.mails] == [("equipe@example.test",)] * 2
+        assert len({each.message["Message-ID"] for each in sink.mails}) == 1
+        parts = [part.get_content_type() for part in sink.mails[0].message.walk()]
+        assert parts == ["multipart/alternative", "text/plain", "text/html"]
+
+
+@pytest.mark.parametrize(("refusal", "again"), [("451 try again later", True), ("552 too large", False)])
+async def test_a_refusal_says_whether_trying_again_may_help(refusal: str, again: bool) -> None:
+    async with SmtpSink() as sink:
+        sink.refusal = refusal
+        settings = Settings(smtp_host="127.0.0.1", smtp_port=sink.port, smtp_from="nuit@example.test")
+        with pytest.raises(MailFailed) as failed:
+            await mail.send(settings, LETTER)
+    assert failed.value.retryable is again
+
+
+async def test_without_a_server_there_is_none_to_reach() -> None:
+    with pytest.raises(Misconfigured):
+        await mail.send(Settings(), Letter("1", ["a@example.test"], "s", "t", "h"))
+    with pytest.raises(MailFailed):
+        await mail.send(Settings(smtp_host="127.0.0.1", smtp_port=1, smtp_from="a@example.test"), LETTER)
+
+
+@pytest.mark.parametrize(
+    ("wants", "fails", "told"),
+    [
+        ({"notify_on_complete": True, "notify_on_error": False}, False, True),
+        ({"notify_on_complete": False, "notify_on_error": True}, False, False),
+        ({"notify_on_complete": True, "notify_on_error": False}, True, False),
+        ({"notify_on_complete": False, "notify_on_error": True}, True, True),
+    ],
+)
+async def test_a_schedule_is_told_of_the_ends_it_wants_to_hear_of(
+    room: Room, resources: Resources, wants: dict[str, bool], fails: bool, told: bool
+) -> None:
+    run_id = await room.begun("1001", notify_emails=["equipe@example.test"], **wants)
+    await room.fiche("1001")
+    await room.audit(run_id, "1001")
+    await (room.fail if fails else room.complete)(run_id, "1001")
+    assert await notices.send_mail(resources, run_id) == ("not configured" if told else "not wanted")
+    assert await notices.queue_webhook(resources, run_id) == ("none" if told else "not wanted")
