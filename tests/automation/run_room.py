@@ -110,6 +110,13 @@ class Room:
             return judged
         return await fiche_work.begin_audits(self.resources, await self.work(run_id, fiche_id), HEARD | heard)
 
+    async def audit_unheard(
+        self, run_id: int, fiche_id: str, error: str | None = "The speech service does not answer"
+    ) -> None:
+        """The fiche after a transcription that brought nothing."""
+        heard = HEARD | {"error": error, "code": error and "EXTERNAL_API_ERROR"}
+        await fiche_work.begin_audits(self.resources, await self.work(run_id, fiche_id), heard)
+
     async def complete(self, run_id: int, fiche_id: str) -> None:
         for audit_id in await self._open_audits(run_id, fiche_id):
             async with self.database.write() as session:

@@ -1,12 +1,16 @@
 """Runs that are stopped, taken up again, or lost: what is told of them is consistent, and only what is missing is done."""
 
+import asyncio
 from collections import Counter
 
 import pytest
 from run_room import API, Room
 from sqlalchemy import text, update
 
+from audit_rows import configured
 from conforme.accounts.grants import Scope
+from conforme.audits import endings
+from conforme.audits.errors import AuditFailed
 from conforme.automation import stopping
 from conforme.automation.models import AutomationRunFiche
 from conforme.automation.outcomes import RUN_CANCELLED
@@ -157,3 +161,19 @@ async def test_whoever_does_not_own_the_schedule_stops_nothing_and_sees_their_fi
     assert [each["ficheId"] for each in listed["data"]] == ["1001"]
     refused = await room.api.post(f"{API}/runs/{run_id}/retry-failed", headers=mine)
     assert refused.status_code == 403
+
+
+async def test_ends_that_come_together_are_each_counted_once_and_the_run_ends_once(room: Room) -> None:
+    other = (await configured(room.database, name="Seconde grille", steps=1)).config_id
+    many = [str(2000 + number) for number in range(8)]
+    run_id = await room.begun(*many, specific_audit_configs=(room.config_id, other))
+    for fiche_id in many:
+        await room.fiche(fiche_id)
+        await room.audit(run_id, fiche_id)
+    audits = [each for item in await room.items(run_id) for each in item.audit_ids]
+    reason = AuditFailed("The model does not answer", phase="analysis")
+    await asyncio.gather(*(endings.fail(room.resources, each, reason) for each in audits))
+    run = await room.check(run_id)
+    assert (run.status, run.failed_fiches) == ("failed", 8)
+    assert len(await room.told("automation.run.completed")) == 1
+    assert len(await room.jobs(f"automation-{run_id}-end-%")) == 1

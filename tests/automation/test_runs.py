@@ -199,3 +199,37 @@ async def test_a_manual_selection_without_ids_is_told_as_the_contract_says(room:
     assert (run.status, run.result_summary) == ("completed", {"message": "No fiches found", "ficheIds": []})
     [told] = await room.told("automation.run.completed")
     assert (told["reason"], told["total_fiches"]) == ("no_fiches_manual", 0)
+
+
+async def test_what_failed_when_the_budget_is_used_up_stays_failed(room: Room) -> None:
+    run_id = await room.begun(
+        "1001", "1002", budget=Budget(max_audio_minutes=15), retry_failed=True, max_retries=3
+    )
+    await room.fiche("1001", heard=False)
+    await room.fiche("1002", heard=False)
+    await room.judge(run_id, "1001")
+    await room.judge(run_id, "1002")
+    await room.audit_unheard(run_id, "1001")
+    run = await room.check(run_id)
+    assert (run.status, await room.outcomes(run_id)) == ("failed", {"1001": "failed", "1002": "ignored"})
+    assert (await room.item(run_id, "1001")).error == "The speech service does not answer"
+
+
+async def test_transcribed_fiches_are_passed_by_unless_the_schedule_says_otherwise(room: Room) -> None:
+    for skips, transcribes in ((True, False), (False, True)):
+        run_id = await room.begun("1001", skip_if_transcribed=skips)
+        if skips:
+            await room.fiche("1001")
+        assert (await room.judge(run_id, "1001")) == {"go": True, "transcribe": transcribes}
+
+
+async def test_without_transcription_what_cannot_be_heard_is_ignored(room: Room) -> None:
+    run_id = await room.begun("1001", run_transcription=False)
+    await room.fiche("1001", heard=False)
+    assert await room.judge(run_id, "1001") == {"go": True, "transcribe": False}
+    await room.audit_unheard(run_id, "1001", error=None)
+    run = await room.check(run_id)
+    assert (run.status, (await room.item(run_id, "1001")).ignore_reason) == (
+        "completed",
+        "No transcribed recordings (empty timeline)",
+    )

@@ -104,7 +104,13 @@ async def judge(resources: Resources, work: Work, fetched: Mapping[str, Any]) ->
             await outcomes.end_fiche(session, resources.durable, run, item, End(IGNORED, reason))
             return OVER
         item.stage = TRANSCRIPTION
-    return {"go": True, "transcribe": plan.rules.run_transcription and known.unheard > 0}
+    return {"go": True, "transcribe": _is_transcribed(plan, known)}
+
+
+def _is_transcribed(plan: Plan, known: _Known) -> bool:
+    """Whether the fiche goes through transcription; what is transcribed already is not paid for again there."""
+    wanted = known.unheard if plan.rules.skip_if_transcribed else len(known.recordings)
+    return plan.rules.run_transcription and wanted > 0
 
 
 async def _known(session: ReadSession, run: AutomationRun, fiche_id: str, *, found: bool) -> _Known:

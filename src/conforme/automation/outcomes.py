@@ -93,13 +93,9 @@ async def end_fiche(
 
 
 def _may_try_again(run: AutomationRun, item: AutomationRunFiche) -> bool:
-    rules = plan_of(run).rules
-    return (
-        run.status in OPEN
-        and run.cancel_requested_at is None
-        and rules.retry_failed
-        and item.attempt < rules.max_retries
-    )
+    plan = plan_of(run)
+    left = plan.rules.retry_failed and item.attempt < plan.rules.max_retries
+    return left and run.status in OPEN and why_to_stop(run, plan) is None
 
 
 async def _settle(session: WriteSession, run: AutomationRun, item: AutomationRunFiche, end: End) -> None:
