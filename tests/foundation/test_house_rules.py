@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
 import conforme.app
-import conforme.legacy.models
+import conforme.legacy.models  # pyright: ignore[reportUnusedImport] -- its tables, which no route needs
 from conforme.foundation.database import Base, async_url
 from conforme.foundation.migrate import pending
 
