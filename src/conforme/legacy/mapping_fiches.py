@@ -124,7 +124,9 @@ def _row(node: Node, row: Row, number: int, parents: Mapping[Any, int] | None) -
             made[node.key_column] = text(row, node.key_column) or ""
     except BadRow as bad:
         raise BadRow(f"{node.table}.{bad.reason}") from None
-    parent = 1 if parents is None else parents[known(row, node.parent_key)]
+    parent = 1 if parents is None else parents.get(known(row, node.parent_key))
+    if parent is None:
+        raise BadRow(f"{node.table}.{node.parent_key}: refers to a row that is not there")
     return {**made, "id": number, node.parent_key: parent, EXTRA: None}
 
 
