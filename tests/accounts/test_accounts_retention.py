@@ -7,6 +7,7 @@ from accounts_room import account, run, value
 from fastapi import FastAPI
 
 from conforme.accounts import workflows
+from conforme.foundation import retention
 from conforme.foundation.database import Database
 from conforme.foundation.durable import JobContext
 from conforme.foundation.resources import Resources
@@ -49,7 +50,7 @@ class Straight:
 async def test_only_what_ended_long_ago_is_deleted(
     api_app: FastAPI, database: Database, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflows, "BATCH", batch)
+    monkeypatch.setattr(retention, "BATCH", batch)
     user_id = await account(database)
     for statement in ROWS:
         await run(database, statement, user=user_id)

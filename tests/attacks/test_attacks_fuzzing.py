@@ -64,4 +64,5 @@ async def test_no_request_gets_an_answer_that_is_not_documented(
     assert process.returncode == 0, said.decode()[-12_000:]
     made = re.search(r"(\d+) generated", said.decode())
     assert made is not None
+    assert int(made[1]) > 100
     request.node.user_properties.append((PROPERTY, ("fuzzing", int(made[1]))))

@@ -233,6 +233,43 @@ async def test_an_audit_resumed_by_itself_changes_its_outcome_and_tells_no_secon
     assert len(await room.told("batch.completed")) == 1
 
 
+async def test_taken_up_again_a_deleted_audit_is_made_anew_and_not_revived(room: Room) -> None:
+    batch_id = (await room.ask("1001"))["batch_id"]
+    await room.queue(batch_id)
+    await room.fail("1001")
+    async with room.database.read() as session:
+        deleted = await session.scalar(select(AuditRow.id).where(AuditRow.fiche_id == "1001"))
+    assert (await room.api.delete(f"/api/audits/{deleted}")).status_code == 200
+    await room.api.post(f"{PATH}/{batch_id}/resume")
+    await room.queue(batch_id)
+    await room.complete("1001")
+    assert (await room.check(batch_id))["succeeded"] == 1
+    [line] = (await room.api.get(f"{PATH}/{batch_id}/items")).json()["data"]
+    assert line["audit_db_id"] != str(deleted)
+
+
+async def test_a_cancellation_that_comes_after_the_batch_was_taken_up_again_stops_nothing(room: Room) -> None:
+    batch_id = (await room.ask("1001"))["batch_id"]
+    await room.queue(batch_id)
+    await room.api.post(f"{PATH}/{batch_id}/cancel")
+    await room.fail("1001")
+    assert (await room.api.post(f"{PATH}/{batch_id}/resume")).status_code == 200
+    await room.cancel(batch_id)
+    assert await room.outcomes(batch_id) == {"1001": None}
+
+
+async def test_an_audit_counts_in_its_batch_whatever_its_trigger_is_called(room: Room) -> None:
+    batch_id = (await room.ask("1001"))["batch_id"]
+    await room.queue(batch_id)
+    async with room.database.read() as session:
+        audit_id = await session.scalar(select(AuditRow.id).where(AuditRow.fiche_id == "1001"))
+    assert (
+        await room.api.patch(f"/api/audits/{audit_id}", json={"trigger_source": "api"})
+    ).status_code == 200
+    await room.complete("1001")
+    assert (await room.check(batch_id))["status"] == "completed"
+
+
 async def test_overlapping_batches_each_count_their_own_audits(room: Room) -> None:
     first, second = await room.ask("1001", "1002"), await room.ask("1002", "1001")
     assert first["batch_id"] != second["batch_id"]

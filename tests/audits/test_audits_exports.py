@@ -2,12 +2,15 @@
 
 import csv
 import io
+import os
 import re
+import tempfile
 import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any
 
 import httpx2
@@ -143,6 +146,9 @@ class _Measured:
     def close(self) -> None:
         return
 
+    def discard(self) -> None:
+        return
+
 
 async def test_rows_come_in_parts_that_do_not_grow(
     api: httpx2.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
@@ -176,7 +182,22 @@ def test_a_book_keeps_no_row_in_memory(kind: type[exports.CsvBook | exports.Xlsx
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
             book.close()
+            book.discard()
     assert peaks[1] < 1.5 * peaks[0] + 100_000
+
+
+async def test_an_export_that_breaks_off_leaves_nothing_behind(
+    api: httpx2.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The library keeps its rows in a file until the end; names of people stand in it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(exports, "MAX_SHEET_ROWS", 2)
+    pinned = await configured(database)
+    async with database.write() as session:
+        for number in range(3):
+            await audit(session, pinned, number)
+    assert (await api.get("/api/audits/export.xlsx")).status_code == 400
+    assert os.listdir(tmp_path) == []  # noqa: PTH208 -- one call, of a folder of the test
 
 
 async def test_more_exports_at_once_than_there_are_places_wait_their_turn(
@@ -198,6 +219,7 @@ def test_a_sheet_that_is_full_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Invalid, match="export it as CSV"):
         book.write([[3]])
     book.close()
+    book.discard()
 
 
 # One audit

@@ -10,7 +10,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def test_every_weakness_names_a_test_that_exists() -> None:
-    listed = rows(section(text_of("docs/audits.md"), "What goes wrong elsewhere"))
+    listed = list(rows(section(text_of("docs/audits.md"), "What goes wrong elsewhere")))
     assert [cells[0] for cells in listed] == [str(number) for number in range(1, WEAKNESSES + 1)]
     for cells in listed:
         [named] = in_code(cells[-1])

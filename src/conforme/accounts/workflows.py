@@ -3,20 +3,17 @@
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from itertools import count
 
 import structlog
-from sqlalchemy import CursorResult, TextClause, text
+from sqlalchemy import TextClause, text
 
 from conforme.foundation.durable import JobContext, schedule
-from conforme.foundation.resources import Resources
+from conforme.foundation.retention import all_of, trimmed
 
 log = structlog.get_logger(__name__)
 
 KEPT_DAYS = 30
 """How long what has ended is still told apart from what never was."""
-BATCH = 1000
-"""Rows per transaction: short locks, and a crash loses little."""
 
 
 def _trim(table: str, key: str, ended: str) -> TextClause:
@@ -38,22 +35,7 @@ TRIMS: Mapping[str, TextClause] = {
 @schedule("accounts/retention", "47 3 * * *")
 async def retention(context: JobContext, _at: datetime) -> dict[str, int]:
     """Once a day, in batches."""
-    deleted = {what: await _all(context, what, statement) for what, statement in TRIMS.items()}
+    trims = {what: partial(trimmed, context.resources, statement) for what, statement in TRIMS.items()}
+    deleted = {what: await all_of(context, what, trim) for what, trim in trims.items()}
     log.info("old records of accounts were deleted", **deleted)
     return deleted
-
-
-async def _all(context: JobContext, what: str, statement: TextClause) -> int:
-    total = 0
-    for number in count(1):
-        deleted = await context.step(f"{what} {number}", partial(_delete, context.resources, statement))
-        total += deleted
-        if deleted < BATCH:
-            break
-    return total
-
-
-async def _delete(resources: Resources, statement: TextClause) -> int:
-    async with resources.database.write() as session:
-        result = await session.execute(statement, {"batch": BATCH})
-        return result.rowcount if isinstance(result, CursorResult) else 0

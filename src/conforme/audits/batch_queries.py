@@ -112,8 +112,16 @@ async def id_taken(session: Session, batch_id: str) -> bool:
 
 
 async def of_audit(session: WriteSession, audit_id: int) -> Sequence[AuditBatchItem]:
-    query = select(AuditBatchItem).where(AuditBatchItem.audit_id == audit_id).with_for_update()
-    return (await session.scalars(query)).all()
+    return (await session.scalars(select(AuditBatchItem).where(AuditBatchItem.audit_id == audit_id))).all()
+
+
+async def as_now(session: WriteSession, items: Sequence[AuditBatchItem]) -> Sequence[AuditBatchItem]:
+    """These items of one batch, read again: under the batch's hold nobody else changes their outcome."""
+    query = select(AuditBatchItem).where(
+        AuditBatchItem.batch_id == items[0].batch_id,
+        AuditBatchItem.fiche_id.in_([each.fiche_id for each in items]),
+    )
+    return (await session.scalars(query.execution_options(populate_existing=True))).all()
 
 
 async def to_queue(session: WriteSession, batch_pk: int, *, limit: int) -> Sequence[AuditBatchItem]:

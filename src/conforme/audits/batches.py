@@ -159,10 +159,13 @@ async def _queue_all(
 ) -> None:
     over: list[AuditBatchItem] = []
     for item in items:
-        if item.audit_id is None:
+        audit = None if item.audit_id is None else await queries.locked(session, item.audit_id)
+        if audit is None or audit.deleted_at is not None:
             item.audit_id = await _begin(session, resources, batch, item.fiche_id, revision)
-        elif await _over(session, resources, item.audit_id):
+        elif audit.status == "completed":  # by somebody, meanwhile
             over.append(item)
+        elif audit.status not in OPEN:
+            await queue_again(session, resources.durable, audit)
         item.queued = True
     await session.flush()
     await settle(
@@ -176,24 +179,17 @@ async def _begin(
     config_id = batch.audit_config_id
     wish = AuditWish(fiche_id, config_id, trigger_source=BATCH, user_id=batch.user_id, use_rlm=batch.use_rlm)
     await hold_versions(session, fiche_id, config_id)
+    name = tracking_id(batch.batch_id, fiche_id, config_id)
+    taken = await queries.tracking_id_taken(session, name)  # by one that was deleted
     audit = await create_audit(
         session,
         resources.durable,
         wish,
         revision,
         requested_by=batch.requested_by,
-        tracking_id=tracking_id(batch.batch_id, fiche_id, config_id),
+        tracking_id=f"{name}-{batch.attempt}" if taken else name,
     )
     return audit.id
-
-
-async def _over(session: WriteSession, resources: Resources, audit_id: int) -> bool:
-    """Lets a failed audit go on with what it lacks; whether somebody completed it meanwhile."""
-    audit = await queries.locked(session, audit_id)
-    assert audit is not None  # noqa: S101 -- the item lets go of an audit that is deleted
-    if audit.status not in OPEN and audit.status != "completed":
-        await queue_again(session, resources.durable, audit)
-    return audit.status == "completed"
 
 
 async def stop(session: WriteSession, actor: Actor, batch_id: str) -> AuditBatch:
@@ -248,6 +244,9 @@ async def end_unbegun(resources: Resources, batch_pk: int) -> dict[str, Any]:
     """Ends items of a stopped batch that have no audit in work; says which audits are."""
     async with resources.database.write() as session:
         await _hold(session, batch_pk)
+        batch = await batch_queries.by_id(session, batch_pk)
+        if batch is None or batch.status != CANCELLED:  # taken up again since
+            return {"audits": []}
         items = await batch_queries.to_queue(session, batch_pk, limit=MAX_FICHES)
         await settle(session, items, CANCELLED, None)
         working = await batch_queries.in_work(session, batch_pk)

@@ -16,7 +16,7 @@ from conforme.accounts.actor import Actor
 from conforme.audits import speakers
 from conforme.audits.roles import Role, Roles, SpeakerRole, unsure
 from conforme.audits.speakers import Decision, decided_by_rules, roles_of
-from conforme.audits.timeline import Call, Recording, build, turn_line
+from conforme.audits.timeline import Call, Recording, build, speaker_shown, turn_line
 from conforme.foundation.database import WriteSession
 from conforme.foundation.ledger import PriceTable, model_call, record_call
 from conforme.foundation.llm import ModelError, ModelRequest, Spent
@@ -151,7 +151,7 @@ async def ask(resources: Resources, audit_id: int, recording_id: int) -> dict[st
 def question(recording: Recording, labels: Sequence[str]) -> ModelRequest[SpeakersVerdict]:
     """The request about these labels of one recording."""
     lines = "\n".join(turn_line(recording, at)[:LONGEST_LINE] for at in _shown(recording, labels))
-    listed = "\n".join(labels)
+    listed = "\n".join(map(speaker_shown, labels))
     prompt = f"<transcript>\n{lines}\n</transcript>\n\n<locuteurs>\n{listed}\n</locuteurs>"
     return ModelRequest(instructions=_instructions(), prompt=prompt, output=SpeakersVerdict)
 
@@ -174,7 +174,7 @@ def _answers(
 ) -> list[Decision]:
     """One decision per label asked about: an answer less sure than what is known changes nothing but who was asked."""
     told = {each.locuteur.strip(): each for each in verdict.locuteurs}
-    return [_decided(decisions[label].found, told.get(label), model) for label in labels]
+    return [_decided(decisions[label].found, told.get(speaker_shown(label)), model) for label in labels]
 
 
 def _decided(known_role: SpeakerRole, answer: Locuteur | None, model: str) -> Decision:

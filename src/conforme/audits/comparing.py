@@ -156,11 +156,13 @@ async def compare(means: Means, rules: Rules, fiche_id: str) -> Compared:
     """Audits one fiche in both modes, prompt mode first, and writes what was paid to the ledger."""
     case, call = await _opened(means.database, rules, fiche_id)
     spent: list[Spent] = []
-    prompt = await audit_case(_auditor(means, rules, spent, None), case, call, fiche_id)
-    tools = await audit_case(_auditor(means, rules, spent, means.budget), case, call, fiche_id)
-    async with means.database.write() as session:
-        for each in spent:
-            await record_call(session, model_call(each, purpose=PURPOSE), means.prices)
+    try:
+        prompt = await audit_case(_auditor(means, rules, spent, None), case, call, fiche_id)
+        tools = await audit_case(_auditor(means, rules, spent, means.budget), case, call, fiche_id)
+    finally:  # what was paid is on the ledger, whatever went wrong behind it
+        async with means.database.write() as session:
+            for each in spent:
+                await record_call(session, model_call(each, purpose=PURPOSE), means.prices)
     return Compared(fiche_id, prompt, tools)
 
 

@@ -241,7 +241,7 @@ class Desk:
         """The text of the chunks asked for, in order, within the budget (spec/audits §6)."""
         wanted = self._limits.chars if asked.maxChars is None else asked.maxChars
         most = clamped(min(wanted, allowance), CHARS)
-        places = self._wanted(asked)
+        places, more = self._wanted(asked)
         shown, left = [], most if allowance >= LEAST_ALLOWANCE else 0
         for place in places:
             text = self._given_out(place, left)
@@ -249,7 +249,8 @@ class Desk:
                 break
             left -= len(text)
             shown.append(self._fields(place) | {"full_text": text})
-        truncated = len(shown) < len(places) or any(not self._whole(place) for place in places[: len(shown)])
+        cut = any(not self._whole(place) for place in places[: len(shown)])
+        truncated = more or cut or len(shown) < len(places)
         return {
             "requested": len(asked.chunks),
             "returned": len(shown),
@@ -259,7 +260,8 @@ class Desk:
             "note": "Budget atteint : tout n'est pas montré." if truncated else "",
         }
 
-    def _wanted(self, asked: GetTranscriptChunks) -> list[Place]:
+    def _wanted(self, asked: GetTranscriptChunks) -> tuple[list[Place], bool]:
+        """The chunks to give out, in order; and whether others that exist were asked for."""
         around = clamped(asked.includeNeighbors or 0, NEIGHBOURS)
         named = dict.fromkeys(
             Place(each.recording_index, each.chunk_index) for each in asked.chunks[:MOST_ASKED]
@@ -268,7 +270,9 @@ class Desk:
         near = {
             Place(place.recording, place.chunk + by) for place in first for by in range(-around, around + 1)
         }
-        return sorted(place for place in near if place in self._catalogue)
+        places = sorted(place for place in near if place in self._catalogue)
+        more = any(place in self._catalogue for place in list(named)[len(first) :])
+        return places, more or len(asked.chunks) > MOST_ASKED
 
     def _given_out(self, place: Place, left: int) -> str:
         """The lines of a chunk up to `left` characters, the last one cut between two words; they may be quoted now."""

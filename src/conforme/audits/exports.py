@@ -12,10 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from typing import IO, Any, Final, Protocol
-
-import xlsxwriter
-from xlsxwriter.worksheet import Worksheet
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.models import AuditConfig
@@ -26,6 +23,9 @@ from conforme.fiches.models import FicheCache
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid, TooMany, Unavailable
 from conforme.foundation.web import decimal_text, iso
+
+if TYPE_CHECKING:
+    from xlsxwriter.worksheet import Worksheet
 
 COLUMNS: Final[Sequence[tuple[str, Any]]] = (
     ("id", AuditRow.id),
@@ -106,6 +106,10 @@ class Book(Protocol):
 
     def close(self) -> None: ...
 
+    def discard(self) -> None:
+        """Takes away what it keeps elsewhere than in the file, whether it was closed or not."""
+        ...
+
 
 class CsvBook:
     """RFC 4180, UTF-8, with a line of names."""
@@ -122,12 +126,24 @@ class CsvBook:
         self._text.flush()
         self._text.detach()
 
+    def discard(self) -> None:
+        """Nothing is left elsewhere."""
+
 
 class XlsxBook:
     """One sheet, written from top to bottom; text is text, whatever it looks like."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+        import xlsxwriter
+
+        # Where the library keeps its rows until the end: they go with it, however it ends.
+        self._folder = tempfile.TemporaryDirectory(prefix="conforme-export-")
+        options = {
+            "tmpdir": self._folder.name,
+            "constant_memory": True,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+        }
         self._book = xlsxwriter.Workbook(file, options)
         self._sheet: Worksheet = self._book.add_worksheet("audits")
         self._sheet.freeze_panes(1, 0)
@@ -160,6 +176,11 @@ class XlsxBook:
 
     def close(self) -> None:
         self._book.close()
+
+    def discard(self) -> None:
+        if (held := self._sheet.row_data_fh) is not None:
+            held.close()
+        self._folder.cleanup()
 
 
 class _Turns:
@@ -207,10 +228,13 @@ async def written(
 
 
 async def _fill(database: Database, actor: Actor, filters: Filters, book: Book) -> None:
-    async with database.read() as session:
-        async for rows in streamed(session, actor, filters, [column for _, column in COLUMNS]):
-            await asyncio.to_thread(book.write, rows)
-    await asyncio.to_thread(book.close)
+    try:
+        async with database.read() as session:
+            async for rows in streamed(session, actor, filters, [column for _, column in COLUMNS]):
+                await asyncio.to_thread(book.write, rows)
+        await asyncio.to_thread(book.close)
+    finally:
+        book.discard()
 
 
 async def chunks(file: IO[bytes]) -> AsyncGenerator[bytes]:

@@ -272,9 +272,6 @@ class DroppedCitationRow(Identified, Base):
     """The place the model claimed, counted from 1 as it was shown."""
 
 
-VERDICT_KINDS = ("run", "confirmation", "rerun", "review")
-
-
 class VerdictRow(Identified, Base):
     """What was once said of a step or of one of its points, by the model or by a person. Never changed, never deleted.
 

@@ -12,9 +12,9 @@ import structlog
 from sqlalchemy import exists, func, select
 
 from conforme.accounts.actor import Actor
-from conforme.audit_configs.revisions import revision_for_run
+from conforme.audit_configs.revisions import revision, revision_for_run
 from conforme.audit_configs.rules import StepRule
-from conforme.audits import facts, history, queries, reviews, stages, telling_again, totals
+from conforme.audits import facts, history, queries, reviews, stages, telling_again, timing, totals
 from conforme.audits.analysis import StepAnalysis, analyse_step
 from conforme.audits.case import Case, case_of, freeze
 from conforme.audits.errors import AnswerIncomplete, RerunLost, StepChanged, WordsNotFrozen
@@ -248,7 +248,10 @@ async def _append(
 ) -> telling_again.Turn:
     fact = _fact(row, analysis)
     after = history.after(found.held, fact)
-    turn = telling_again.Turn.of(found.step, found.held, after, row.control_point_index)
+    changed = after.points if row.control_point_index is None else {row.control_point_index}
+    await facts.hold(session, found.audit.id, found.step, after, quotes=list(changed))
+    settled = await _in_its_time(session, found, after)
+    turn = telling_again.Turn.of(found.step, found.held, settled, row.control_point_index)
     basis = facts.Basis(row.config_revision_id, row.transcript_snapshot_id)
     await facts.append(
         session,
@@ -267,10 +270,19 @@ async def _append(
         after=turn.after,
         **facts.said_by_model(analysis, basis, again_version(tools=analysis.looked is not None)),
     )
-    changed = after.points if row.control_point_index is None else {row.control_point_index}
-    gone = found.held.points.keys() - after.points.keys()
-    await facts.hold(session, found.audit.id, found.step, after, quotes=[*changed, *gone])
     return turn
+
+
+async def _in_its_time(session: WriteSession, found: Open, after: Held) -> Held:
+    """What holds once the order of the call was looked at, as restating the audit will do.
+
+    What is told of a rerun is what is stored.
+    """
+    if found.audit.status != "completed":
+        return after
+    pinned = await revision(session, found.audit.config_revision_id)
+    late = await timing.found_late(session, found.audit.id, pinned.rules)
+    return history.after(after, late[found.step.position]) if found.step.position in late else after
 
 
 def _fact(row: RerunRow, analysis: StepAnalysis) -> Fact:

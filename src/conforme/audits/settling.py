@@ -6,7 +6,6 @@ from typing import Any, Protocol
 from conforme.audits import batch_queries
 from conforme.audits.batch_models import COMPLETED, RUNNING, AuditBatch, AuditBatchItem
 from conforme.audits.models import AuditRow
-from conforme.audits.stages import BATCH
 from conforme.foundation import events
 from conforme.foundation.database import WriteSession, now
 from conforme.foundation.durable import Durable
@@ -34,9 +33,8 @@ async def audit_ended(
     session: WriteSession, durable: Durable, audit: AuditRow, outcome: str, error: str | None = None
 ) -> None:
     """Settles the item this audit stands for; the caller holds the audit."""
-    if audit.trigger_source == BATCH:
-        await settle(session, await batch_queries.of_audit(session, audit.id), outcome, error)
-    elif audit.automation_run_id is not None and _Switchboard.runs is not None:
+    await settle(session, await batch_queries.of_audit(session, audit.id), outcome, error)
+    if audit.automation_run_id is not None and _Switchboard.runs is not None:
         await _Switchboard.runs(session, durable, audit)
 
 
@@ -44,10 +42,12 @@ async def settle(
     session: WriteSession, items: Sequence[AuditBatchItem], outcome: str, error: str | None
 ) -> None:
     """Gives items of one batch their outcome, and tells; what has that outcome already counts no second time."""
-    changed = [item for item in items if item.outcome != outcome]
+    if not items:
+        return
+    batch = await batch_queries.held(session, items[0].batch_id)
+    changed = [each for each in await batch_queries.as_now(session, items) if each.outcome != outcome]
     if not changed:
         return
-    batch = await batch_queries.held(session, changed[0].batch_id)
     for item in changed:
         if item.outcome is not None:  # an audit of a batch that had ended was resumed by itself
             _count(batch, item.outcome, -1)

@@ -89,7 +89,10 @@ MOST_DECISIONS = 1_000
 
 
 async def latest(session: Session, words: Mapping[int, str]) -> dict[int, dict[str, Decision]]:
-    """The decisions that count, by recording and label; `words` gives the digest of each recording's words."""
+    """The decisions that count, by recording and label; `words` gives the digest of each recording's words.
+
+    What a person said counts until a person says otherwise, whoever wrote after them.
+    """
     query = (
         select(RecordingSpeaker)
         .where(
@@ -100,7 +103,10 @@ async def latest(session: Session, words: Mapping[int, str]) -> dict[int, dict[s
     found: dict[int, dict[str, Decision]] = {}
     for row in await session.scalars(query):
         if words[row.recording_id] == row.words_sha256:
-            found.setdefault(row.recording_id, {})[row.speaker] = _decision(row)
+            held = found.setdefault(row.recording_id, {})
+            before = held.get(row.speaker)
+            if before is None or before.source != "person" or row.source == "person":
+                held[row.speaker] = _decision(row)
     return found
 
 

@@ -213,11 +213,16 @@ def _lines(recording: Recording) -> Iterator[str]:
 def turn_line(recording: Recording, index: int) -> str:
     """One turn (counted from 0) as the model reads it: `[recording.turn] speaker clock | words`."""
     turn = recording.turns[index]
-    speaker = harmless(masked(turn.speaker or "")).replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
+    speaker = speaker_shown(turn.speaker or "")
     role, sure = recording.role_at(index)
     named = f"={NAMES[role]}" if role in NAMES and sure >= SHOWN_FROM else ""
     place = f"[{recording.recording_index + 1}.{index + 1}]"
     return f"{place} {speaker}{named} {clock(turn.start, '--:--')} | {harmless(masked(turn.text))}"
+
+
+def speaker_shown(label: str) -> str:
+    """A speaker's label as the model reads it: one harmless word."""
+    return harmless(masked(label)).replace(" ", "_")[:_LONGEST_SPEAKER] or "?"
 
 
 def _when(recording: Recording) -> str:

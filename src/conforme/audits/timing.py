@@ -26,22 +26,27 @@ async def apply(session: WriteSession, audit: AuditRow, rules: Rules) -> None:
 
     The caller holds the audit.
     """
-    if not any(step.chronological_important for step in rules.steps):
-        return
-    by_step: dict[int, list[Late]] = defaultdict(list)
-    for late in late_points(rules, await _heard(session, audit.id)):
-        by_step[late.key.position].append(late)
+    late = await found_late(session, audit.id, rules)
     for step in rules.steps:
-        if step.position in by_step:
+        if step.position in late:
             before = await facts.open_step(session, audit.id, step.position)
-            content = {"late": {str(late.key.number): _note(late) for late in by_step[step.position]}}
-            after = history.after(before, Fact("chronology", content))
+            after = history.after(before, late[step.position])
             if after == before:
                 continue
-            basis = {"config_revision_id": audit.config_revision_id}
+            content, basis = late[step.position].content, {"config_revision_id": audit.config_revision_id}
             said: dict[str, Any] = {"kind": "chronology", "author": facts.MODEL, "content": content, **basis}
             await facts.append(session, audit.id, step.position, **said)
             await facts.hold(session, audit.id, step, after)
+
+
+async def found_late(session: WriteSession, audit_id: int, rules: Rules) -> dict[int, Fact]:
+    """By position of a step, what is to be said of its points that came too late, as the rows stand."""
+    if not any(step.chronological_important for step in rules.steps):
+        return {}
+    notes: dict[int, dict[str, str]] = defaultdict(dict)
+    for late in late_points(rules, await _heard(session, audit_id)):
+        notes[late.key.position][str(late.key.number)] = _note(late)
+    return {position: Fact("chronology", {"late": each}) for position, each in notes.items()}
 
 
 def _note(late: Late) -> str:

@@ -1,15 +1,15 @@
 """Which audit of a fiche under a configuration is the latest: superseded ones count in no list unless asked for."""
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
+from conforme.audits.idempotency import one_at_a_time
 from conforme.audits.models import AuditRow
 from conforme.foundation.database import WriteSession
 
 
 async def hold_versions(session: WriteSession, fiche_id: str, config_id: int) -> None:
     """Until the transaction ends, nobody else adds, deletes or restores an audit of this fiche and configuration."""
-    what = f"audit:{fiche_id}:{config_id}"
-    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+    await one_at_a_time(session, f"audit:{fiche_id}:{config_id}")
 
 
 async def settle_latest(session: WriteSession, fiche_id: str, config_id: int) -> None:

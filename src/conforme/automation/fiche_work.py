@@ -16,6 +16,7 @@ from conforme.audit_configs.revisions import Revision, revision_for_run
 from conforme.audits import queries as audit_queries
 from conforme.audits.budget import estimated_cost, speech_cost
 from conforme.audits.requests import AuditWish, create_audit, queue_again
+from conforme.audits.versions import hold_versions
 from conforme.automation import outcomes, run_logs, run_queries
 from conforme.automation.models import FAILED, IGNORED, OPEN, AutomationRun, AutomationRunFiche
 from conforme.automation.outcomes import AUDITS, MICROS, SUCCESS, TRANSCRIPTION, End, Reserved
@@ -234,7 +235,7 @@ async def _begun(
     """The audits of a fiche, one per configuration: those that failed go on, those that are missing begin."""
     revisions = [
         await revision_for_run(session, config_id, created_by=run.requested_by)
-        for config_id in run.audit_config_ids
+        for config_id in sorted(run.audit_config_ids)  # the order in which whoever creates several holds them
     ]
     known = {each.config_id: each for each in await run_queries.audits_of(session, item.audit_ids)}
     ids: list[int] = []
@@ -268,6 +269,7 @@ async def _create(
     )
     name = f"automation-{run.id}-audit-{item.fiche_id}-{revision.config_id}"
     taken = await audit_queries.tracking_id_taken(session, name)  # by one that was deleted
+    await hold_versions(session, item.fiche_id, revision.config_id)
     audit = await create_audit(
         session,
         resources.durable,

@@ -12,7 +12,6 @@ from conforme.automation import queries
 from conforme.automation.errors import RunUnderWay, ScheduleInactive, TooManyWaiting
 from conforme.automation.models import (
     BY_HAND,
-    CANCELLED,
     PENDING,
     RUNNING,
     AutomationRun,
@@ -92,10 +91,11 @@ async def release(session: WriteSession, resources: Resources, schedule_id: int)
     if not waiting or len(waiting) < len(opened):
         return None
     if not held.is_active:
+        from conforme.automation.outcomes import finish  # what ends a run lets the next one begin, here
+
         for run in waiting:
-            run.status, run.waiting, run.completed_at = CANCELLED, False, now()
-            run.error_message = DEACTIVATED
-        await session.flush()
+            run.cancel_requested_at, run.waiting, run.error_message = now(), False, DEACTIVATED
+            await finish(session, resources.durable, run)
         return None
     waiting[0].waiting = False
     await session.flush()

@@ -222,5 +222,7 @@ async def send_mail(resources: Resources, run_id: int) -> str:
 async def note_no_mail(resources: Resources, run_id: int, reason: str) -> dict[str, Any]:
     """Says in the run's log that its mail could not be sent."""
     async with resources.database.write() as session:
-        await run_logs.write(session, run_id, "warning", "Mail not sent", key="no-mail", why=reason)
+        run = await session.get(AutomationRun, run_id)
+        key = f"no-mail-{run.attempt if run else 0}"
+        await run_logs.write(session, run_id, "warning", "Mail not sent", key=key, why=reason)
     return {"mail": reason}

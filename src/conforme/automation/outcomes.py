@@ -40,8 +40,6 @@ SELECTED, DETAILS, TRANSCRIPTION, AUDITS = "selected", "details", "transcription
 RUN_CANCELLED: Final = "Run cancelled"
 AFTER_ERROR: Final = "Not begun: a fiche failed and continueOnError is off"
 OVER_BUDGET: Final = "Not begun: the budget of the run is used up"
-UNDONE: Final = (RUN_CANCELLED, AFTER_ERROR, OVER_BUDGET)
-"""Reasons of fiches that can be taken up again: nothing was found against them."""
 STALLED_AUDIT: Final = "Audit incomplete (timeout/stall)"
 NO_AUDIT_LEFT: Final = "Its audits were deleted"
 MICROS: Final = 1_000_000
@@ -85,6 +83,7 @@ async def end_fiche(
             fiche_id=item.fiche_id,
             why=end.reason,
         )
+        await _count_work(session, run, item)  # what the try cost is spent, whatever becomes of the next one
     else:
         await _settle(session, run, item, end)
     item.reserved_micros, item.reserved_audio_seconds = 0, Decimal(0)
@@ -317,7 +316,12 @@ async def _close(session: WriteSession, run: AutomationRun) -> None:
 
 
 async def _count_on_schedule(session: WriteSession, run: AutomationRun) -> None:
-    """The schedule's own counters; partial ones move neither (spec/automation §4.1.7). Added, never read back."""
+    """The schedule's own counters; partial ones move neither (spec/automation §4.1.7). Added, never read back.
+
+    A run that never began is none of its runs: another may be under way.
+    """
+    if run.started_at is None:
+        return
     word = {COMPLETED: "success", FAILED: "failed"}.get(run.status, "partial")
     again = run.attempt > 1
     table = AutomationSchedule

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import any_, exists, func, or_, select, text, update
 
 from conforme.accounts.actor import Actor
 from conforme.audits.models import OPEN as OPEN_AUDITS
@@ -245,9 +245,14 @@ async def silent(session: Session, after: timedelta, limit: int) -> list[Silent]
     before = func.now() - after
     runs = select(AutomationRun.id, AutomationRun.job_id).where(
         AutomationRun.status.in_(OPEN),
-        AutomationRun.started_at.is_not(None),
+        AutomationRun.waiting.is_(False),
         AutomationRun.selected_at.is_(None),
         AutomationRun.updated_at < before,
+    )
+    at_work = exists().where(
+        AuditRow.id == any_(AutomationRunFiche.audit_ids),
+        AuditRow.status.in_(OPEN_AUDITS),
+        AuditRow.deleted_at.is_(None),
     )
     items = (
         select(
@@ -263,6 +268,7 @@ async def silent(session: Session, after: timedelta, limit: int) -> list[Silent]
             AutomationRunFiche.outcome.is_(None),
             AutomationRunFiche.queued,
             AutomationRunFiche.updated_at < before,
+            ~at_work,  # its end will be told
         )
         .order_by(AutomationRunFiche.updated_at)
     )

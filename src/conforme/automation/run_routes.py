@@ -6,11 +6,10 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
 
-from conforme.accounts.actor import Actor, Scope
+from conforme.accounts.actor import Actor
 from conforme.accounts.auth import may
 from conforme.automation import queries, run_reads, stopping
 from conforme.automation.columns import owner_of, rules_of
-from conforme.automation.errors import NotOwnSchedule
 from conforme.automation.models import AutomationLog, AutomationRun, AutomationRunFiche, AutomationSchedule
 from conforme.automation.outcomes import MICROS
 from conforme.automation.preview import Preview, preview
@@ -27,6 +26,7 @@ from conforme.automation.run_schemas import (
     Runs,
     RunWithLogs,
 )
+from conforme.automation.service import require_own
 from conforme.automation.snapshots import Plan
 from conforme.fiches.range_fetch import RangeAsked, fetch_range
 from conforme.foundation.errors import NotFound
@@ -138,7 +138,7 @@ async def dry_run(
     asked = body or PreviewBody()
     async with resources.database.read() as session:
         schedule = await _schedule(session, path_id(schedule_id, SCHEDULE))
-        _require_own(actor, schedule)
+        require_own(actor, schedule)
         rules = rules_of(schedule)
         plan = Plan(rules, asked.overrideFicheSelection or rules.selection)
         found = await preview(session, resources, owner_of(schedule), plan)
@@ -153,14 +153,6 @@ async def _fetch(resources: Resources, actor: Actor, found: Preview) -> str | No
     async with resources.database.write() as session:
         job = await fetch_range(session, resources, actor, span)
     return None if job is None else job.id
-
-
-def _require_own(actor: Actor, schedule: AutomationSchedule) -> None:
-    own = schedule.asked_by == actor.name or (
-        schedule.user_id is not None and schedule.user_id == actor.user_id
-    )
-    if actor.scope is not Scope.ALL and not own:
-        raise NotOwnSchedule
 
 
 async def _schedule(session: queries.Session, schedule_id: int) -> AutomationSchedule:

@@ -111,10 +111,15 @@ async def changeable(session: WriteSession, actor: Actor, schedule_id: int) -> A
     row = await queries.held(session, schedule_id)
     if row is None:
         raise NotFound.of(RESOURCE, schedule_id)
+    require_own(actor, row)
+    return row
+
+
+def require_own(actor: Actor, row: AutomationSchedule) -> None:
+    """Raises `NotOwnSchedule` for whoever does not see everything, where it acts for somebody else."""
     own = row.asked_by == actor.name or (row.user_id is not None and row.user_id == actor.user_id)
     if actor.scope is not Scope.ALL and not own:
         raise NotOwnSchedule
-    return row
 
 
 def subject_of(schedule_id: int) -> str:

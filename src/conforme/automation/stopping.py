@@ -27,6 +27,7 @@ from conforme.automation.run_queries import Silent
 from conforme.foundation.database import WriteSession, now
 from conforme.foundation.durable import Durable
 from conforme.foundation.errors import Conflict, ConformeError
+from conforme.foundation.job_context import without_values
 from conforme.foundation.resources import Resources
 
 log = structlog.get_logger(__name__)
@@ -201,7 +202,10 @@ async def reap(resources: Resources) -> dict[str, Any]:
         found = await run_queries.silent(session, LOST_AFTER, LOOKED_AT)
     reaped = 0
     for each in found:
-        reaped += await _reap(resources, each)
+        try:
+            reaped += await _reap(resources, each)
+        except Exception as error:  # one must not keep the others from their outcome
+            log.exception("not reaped", run_id=each.run_id, exc_info=without_values(error))
     return {"silent": len(found), "reaped": reaped}
 
 

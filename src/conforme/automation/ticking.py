@@ -57,8 +57,12 @@ async def tick(resources: Resources, clock: Callable[[], datetime] = now) -> dic
             counts["fired"] += fired
             counts["missed"] += missed
     for schedule_id in stranded:
-        async with resources.database.write() as session:
-            await release(session, resources, schedule_id)
+        try:
+            async with resources.database.write() as session:
+                await release(session, resources, schedule_id)
+        except Exception as error:
+            log.exception("waiting run not released", schedule_id=schedule_id, exc_info=without_values(error))
+            counts["failed"] += 1
     async with resources.database.write() as session:
         await session.execute(_TICKED, {"at": moment, "fired": counts["fired"], "missed": counts["missed"]})
     return counts

@@ -13,9 +13,13 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
 
+import structlog
+
 from conforme.foundation.errors import External, Misconfigured
 from conforme.foundation.redaction import redact_text
 from conforme.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 IMPLICIT_TLS_PORT = 465
 MAX_SUBJECT = 200
@@ -70,8 +74,9 @@ async def send(settings: Settings, letter: Letter) -> None:
     except smtplib.SMTPResponseException as error:
         final = error.smtp_code >= PERMANENT
         raise MailFailed(f"The mail server answered {error.smtp_code}", retryable=not final) from None
-    except smtplib.SMTPRecipientsRefused:
-        raise MailFailed("The mail server refused every recipient") from None
+    except smtplib.SMTPRecipientsRefused as error:
+        later = any(code < PERMANENT for code, _ in error.recipients.values())
+        raise MailFailed("The mail server refused every recipient", retryable=later) from None
     except (smtplib.SMTPException, OSError) as error:
         reason = type(error).__name__
         raise MailFailed(f"The mail server could not be reached ({reason})", retryable=True) from None
@@ -113,4 +118,5 @@ def _deliver(settings: Settings, host: str, message: EmailMessage, seconds: floa
             if not isinstance(server.sock, ssl.SSLSocket) and host not in _THIS_MACHINE:
                 raise MailFailed("The mail server offers no TLS: the password was not sent")
             server.login(settings.smtp_user, settings.smtp_pass.get_secret_value())
-        server.send_message(message)
+        if refused := server.send_message(message):
+            log.warning("mail was refused for some of its recipients", refused=len(refused))

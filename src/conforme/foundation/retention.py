@@ -41,16 +41,19 @@ async def retention(context: JobContext, _at: datetime) -> dict[str, int]:
     settings = resources.settings
     trims: dict[str, Callable[[], Awaitable[int]]] = {
         "jobs": partial(resources.durable.delete_ended, settings.workflow_retention_days * DAY, BATCH),
-        "events": partial(_trim, resources, TRIM_EVENTS, settings.event_retention_days),
-        "lines of workflows": partial(_trim, resources, TRIM_LOGS, settings.workflow_log_retention_days),
-        "idempotency keys": partial(_trim, resources, TRIM_KEYS, IDEMPOTENCY_DAYS),
+        "events": partial(trimmed, resources, TRIM_EVENTS, days=settings.event_retention_days),
+        "lines of workflows": partial(
+            trimmed, resources, TRIM_LOGS, days=settings.workflow_log_retention_days
+        ),
+        "idempotency keys": partial(trimmed, resources, TRIM_KEYS, days=IDEMPOTENCY_DAYS),
     }
-    deleted = {what: await _all(context, what, trim) for what, trim in trims.items()}
+    deleted = {what: await all_of(context, what, trim) for what, trim in trims.items()}
     log.info("old records were deleted", **deleted)
     return deleted
 
 
-async def _all(context: JobContext, what: str, trim: Callable[[], Awaitable[int]]) -> int:
+async def all_of(context: JobContext, what: str, trim: Callable[[], Awaitable[int]]) -> int:
+    """Calls `trim`, which deletes up to `BATCH` rows and says how many, until nothing is left: a step for each."""
     total = 0
     for number in count(1):
         deleted = await context.step(f"{what} {number}", trim)
@@ -60,7 +63,8 @@ async def _all(context: JobContext, what: str, trim: Callable[[], Awaitable[int]
     return total
 
 
-async def _trim(resources: Resources, statement: TextClause, days: int) -> int:
+async def trimmed(resources: Resources, statement: TextClause, **values: object) -> int:
+    """Deletes up to `BATCH` rows by a statement that takes `batch`, and these values."""
     async with resources.database.write() as session:
-        result = await session.execute(statement, {"days": days, "batch": BATCH})
+        result = await session.execute(statement, {"batch": BATCH, **values})
         return result.rowcount if isinstance(result, CursorResult) else 0

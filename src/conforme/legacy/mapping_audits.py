@@ -153,12 +153,16 @@ def _failed(row: Row) -> dict[str, Any]:
     }
 
 
+def _of_automation(row: Row) -> dict[str, Any]:
+    """Which run asked for it there. Runs here have numbers of their own: the old ones are told, and point at none."""
+    told = {name: whole(row, name) for name in ("automation_schedule_id", "automation_run_id")}
+    return {name: str(number) for name, number in told.items() if number is not None}
+
+
 def _columns(row: Row, result: dict[str, Any]) -> dict[str, Any]:
     approach = mapping(mapping(result, "audit"), "approach") or mapping(result, "approach")
     score = amount(row, "score_percentage", PERCENT, Decimal(0))
     return {
-        "automation_schedule_id": whole(row, "automation_schedule_id"),
-        "automation_run_id": whole(row, "automation_run_id"),
         "trigger_source": text(row, "trigger_source"),
         "trigger_user_id": text(row, "trigger_user_id"),
         "use_rlm": approach.get("use_rlm") is True,
@@ -182,7 +186,7 @@ def _columns(row: Row, result: dict[str, Any]) -> dict[str, Any]:
         "failed_steps": whole(row, "failed_steps"),
         "recordings_count": whole(row, "recordings_count"),
         "timeline_chunks": whole(row, "timeline_chunks"),
-        "result_data": result,
+        "result_data": result | {"imported": _of_automation(row)},
         **stamps(row),
     }
 

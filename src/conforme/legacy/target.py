@@ -183,7 +183,10 @@ async def numbered(session: WriteSession, table: type[Base], legacy_ids: Sequenc
         return {}
     name = table.__tablename__
     sequence = await session.scalar(select(func.pg_get_serial_sequence(name, "id")))
-    beyond = text(f"select setval('{sequence}', :top) from {sequence} where last_value < :top")  # noqa: S608 -- a name of our own
+    beyond = text(
+        f"select setval('{sequence}', :top) from {sequence}"  # noqa: S608 -- a name of our own
+        " where last_value < :top or (last_value = :top and not is_called)"
+    )
     await session.execute(beyond, {"top": max(legacy_ids)})
     column = table.__table__.c.id
     taken = set(await session.scalars(select(column).where(column.in_(legacy_ids))))

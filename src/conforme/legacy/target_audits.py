@@ -224,7 +224,8 @@ class _Batch:
         }
 
     def _result(self, row: Mapped, audit_id: int) -> dict[str, Any]:
-        stored = {**row.value.columns["result_data"], "imported": {"audit_id": str(row.id)}}
+        stored: dict[str, Any] = row.value.columns["result_data"]
+        stored = stored | {"imported": stored["imported"] | {"audit_id": str(row.id)}}
         return {"result_data": stored | ({"audit_db_id": str(audit_id)} if "audit_db_id" in stored else {})}
 
     async def _words_of(self, old: OldAudit, cache_id: int) -> Words | None:

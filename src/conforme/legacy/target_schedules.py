@@ -30,7 +30,7 @@ class Schedules:
         return old_rows(self._kind, bundle)
 
     async def write(self, session: WriteSession, rows: Sequence[Mapped]) -> Written:
-        """The numbers stay those of the original: audits point at them."""
+        """The numbers stay those of the original: audits tell them in `resultData.imported`."""
         values = [
             {"legacy_table": table, "legacy_id": number, "content": content}
             for row in rows

@@ -17,7 +17,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("alter table audit_verdicts disable trigger user")
     op.execute("delete from audit_verdicts where kind = 'chronology'")
+    op.execute("alter table audit_verdicts enable trigger user")
     _kinds("'run', 'confirmation', 'rerun', 'review'")
     op.drop_table("audit_step_dialogues")
     op.drop_table("recording_speakers")
