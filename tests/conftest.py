@@ -114,17 +114,12 @@ async def session_database(database_url: str) -> AsyncGenerator[Database]:
     await database.dispose()
 
 
-@pytest.fixture(scope="session")
-async def what_is_filled(session_database: Database) -> str:
-    async with session_database.engine.begin() as connection:
-        return " union all ".join(await connection.scalars(text(WHAT_EMPTIES)))
-
-
 @pytest.fixture
-async def database(session_database: Database, what_is_filled: str) -> Database:
+async def database(session_database: Database) -> Database:
     """An empty, migrated database."""
     async with session_database.engine.begin() as connection:
-        found = await connection.exec_driver_sql(what_is_filled)
+        queries = await connection.scalars(text(WHAT_EMPTIES))
+        found = await connection.exec_driver_sql(" union all ".join(queries))
         if statements := list(found.scalars()):
             # The log that refuses to be emptied, too.
             statements.insert(0, "set local session_replication_role = replica")

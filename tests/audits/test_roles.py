@@ -1,7 +1,9 @@
 """Who speaks: resolved from the words, told apart from what is not known, and asked of every quote."""
 
+from bisect import bisect_right
 from collections import Counter
 from itertools import product
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
@@ -26,7 +28,7 @@ SURE = 0.9
 def _judged(call: WrittenCall, hearing: Hearing) -> Counter[str]:
     """Words of one call as heard: how many are given to the right role, to a wrong one, or to nobody surely."""
     spoken = heard(load_corpus(), call.reference, hearing)
-    said_by = {word.start: TRUE[word.role] for word in speak(call).words}
+    said = sorted((word.start, TRUE[word.role]) for word in speak(call).words)
     labels: dict[Role, str] = {}
     for word in spoken:
         labels.setdefault(word.role, f"speaker_{len(labels)}")
@@ -36,9 +38,7 @@ def _judged(call: WrittenCall, hearing: Hearing) -> Counter[str]:
     for at, turn in enumerate(turns):
         role, sure = role_at(roles, turn.speaker, at)
         for word in spoken[turn.first : turn.last + 1]:
-            truth = said_by[
-                max(start for start in (word.start, *said_by) if start <= word.start and start in said_by)
-            ]
+            truth = said[bisect_right(said, word.start, key=itemgetter(0)) - 1][1]
             known = sure >= SURE and role != "unknown"
             counts[("right" if role == truth else "wrong") if known else "flagged"] += 1
     return counts
