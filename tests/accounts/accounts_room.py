@@ -33,6 +33,14 @@ def settings_of(**changes: Any) -> Settings:
     return Settings.model_validate(SETTINGS.model_dump() | changes)
 
 
+def with_settings(app: FastAPI, settings: Settings) -> FastAPI:
+    """Another replica, on the same database."""
+    resources = replace(app.state.resources, settings=settings)
+    other = build(settings, resources.database.url, ProcessRole.API)
+    other.state.resources = resources
+    return other
+
+
 @asynccontextmanager
 async def browsing(
     app: FastAPI,
@@ -42,10 +50,7 @@ async def browsing(
     base: str = "https://conforme.test",
 ) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client that keeps cookies and holds no token; with `settings`, another replica that has these."""
-    if settings is not None:
-        resources = replace(app.state.resources, settings=settings)
-        app = build(settings, resources.database.url, ProcessRole.API)
-        app.state.resources = resources
+    app = app if settings is None else with_settings(app, settings)
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False, client=(address, 50_000))
     async with httpx2.AsyncClient(transport=transport, base_url=base) as client:
         yield client

@@ -17,6 +17,7 @@ from accounts_room import (
     run,
     settings_of,
     value,
+    with_settings,
 )
 from fastapi import FastAPI
 
@@ -27,8 +28,14 @@ from conforme.foundation.database import Database
 FEW = settings_of(auth_attempts_per_account=6, auth_attempts_per_address=8, auth_attempts_window_seconds=60)
 
 
-def replica(app: FastAPI, address: str) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
-    return browsing(app, settings=FEW, address=address)
+@pytest.fixture(scope="module")
+def strict(api_app: FastAPI) -> FastAPI:
+    """A replica that lets nobody try often."""
+    return with_settings(api_app, FEW)
+
+
+def caller(app: FastAPI, address: str) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+    return browsing(app, address=address)
 
 
 async def statuses(client: httpx2.AsyncClient, times: int, email: str = EMAIL) -> list[int]:
@@ -37,10 +44,10 @@ async def statuses(client: httpx2.AsyncClient, times: int, email: str = EMAIL) -
 
 @pytest.mark.attack("brute force")
 async def test_an_address_that_fails_too_often_on_an_account_has_to_wait(
-    api_app: FastAPI, database: Database
+    strict: FastAPI, database: Database
 ) -> None:
     await account(database)
-    async with replica(api_app, "203.0.113.1") as client:
+    async with caller(strict, "203.0.113.1") as client:
         assert await statuses(client, 4) == [401, 401, 401, 429]
         answer = await login(client)
     assert answer.status_code == 429
@@ -50,20 +57,20 @@ async def test_an_address_that_fails_too_often_on_an_account_has_to_wait(
         "code": "RATE_LIMITED",
     }
     assert 0 < int(answer.headers["retry-after"]) <= 60
-    async with replica(api_app, "203.0.113.2") as owner:
+    async with caller(strict, "203.0.113.2") as owner:
         assert (await login(owner)).status_code == 200
 
 
 @pytest.mark.attack("user enumeration")
 async def test_an_account_that_many_addresses_fail_on_has_to_wait_and_tells_nobody_whether_it_exists(
-    api_app: FastAPI, database: Database
+    strict: FastAPI, database: Database
 ) -> None:
     await account(database)
     seen: dict[str, list[tuple[int, str]]] = {}
     for email in (EMAIL, "nobody@example.test"):
         seen[email] = []
         for number in range(4):
-            async with replica(api_app, f"203.0.113.{number}") as client:
+            async with caller(strict, f"203.0.113.{number}") as client:
                 for _ in range(2):
                     answer = await login(client, email=email, password=WRONG)
                     seen[email].append((answer.status_code, answer.text))
@@ -71,11 +78,11 @@ async def test_an_account_that_many_addresses_fail_on_has_to_wait_and_tells_nobo
     assert seen[EMAIL] == seen["nobody@example.test"]
 
 
-async def test_an_address_alone_cannot_lock_an_account(api_app: FastAPI, database: Database) -> None:
+async def test_an_address_alone_cannot_lock_an_account(strict: FastAPI, database: Database) -> None:
     await account(database)
-    async with replica(api_app, "203.0.113.1") as client:
+    async with caller(strict, "203.0.113.1") as client:
         assert (await statuses(client, 20))[3:] == [429] * 17
-    async with replica(api_app, "203.0.113.2") as owner:
+    async with caller(strict, "203.0.113.2") as owner:
         assert (await login(owner)).status_code == 200
 
 
@@ -93,17 +100,20 @@ async def test_guesses_made_at_once_and_on_several_replicas_do_not_slip_through(
 
     monkeypatch.setattr(passwords, "check", counted)
     async with AsyncExitStack() as stack:
-        replicas = [await stack.enter_async_context(replica(api_app, "203.0.113.1")) for _ in range(3)]
+        replicas = [
+            await stack.enter_async_context(caller(with_settings(api_app, FEW), "203.0.113.1"))
+            for _ in range(3)
+        ]
         answers = await asyncio.gather(*(login(replicas[n % 3], password=WRONG) for n in range(12)))
     assert sorted(answer.status_code for answer in answers) == [401] * 3 + [429] * 9
     assert len(checked) == 3
 
 
 async def test_a_login_that_succeeds_clears_the_account_and_costs_the_address_nothing(
-    api_app: FastAPI, database: Database
+    strict: FastAPI, database: Database
 ) -> None:
     await account(database)
-    async with replica(api_app, "203.0.113.1") as client:
+    async with caller(strict, "203.0.113.1") as client:
         for _ in range(3):
             assert await statuses(client, 2) == [401, 401]
             assert (await login(client)).status_code == 200
@@ -115,8 +125,8 @@ async def test_a_login_that_succeeds_clears_the_account_and_costs_the_address_no
 
 
 @pytest.mark.attack("brute force")
-async def test_an_address_has_one_limit_for_all_it_tries(api_app: FastAPI, database: Database) -> None:
-    async with replica(api_app, "203.0.113.1") as client:
+async def test_an_address_has_one_limit_for_all_it_tries(strict: FastAPI, database: Database) -> None:
+    async with caller(strict, "203.0.113.1") as client:
         tried = [
             await client.post("/api/auth/refresh", json={"refresh_token": "x" * 64}),
             await client.post(
@@ -134,16 +144,16 @@ async def test_an_address_has_one_limit_for_all_it_tries(api_app: FastAPI, datab
         ]
         assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(429, "RATE_LIMITED")}
         assert all("retry-after" in answer.headers for answer in refused)
-    async with replica(api_app, "203.0.113.2") as other:
+    async with caller(strict, "203.0.113.2") as other:
         assert (await login(other)).status_code == 401
 
 
 @pytest.mark.attack("brute force")
 async def test_guesses_of_the_current_password_count_with_those_at_the_login(
-    api_app: FastAPI, database: Database
+    strict: FastAPI, database: Database
 ) -> None:
     await account(database)
-    async with replica(api_app, "203.0.113.1") as client:
+    async with caller(strict, "203.0.113.1") as client:
         headers = bearer(await login(client))
         body = {"current_password": WRONG, "new_password": "quite another one"}
         tries = [await client.post("/api/auth/password", json=body, headers=headers) for _ in range(3)]
@@ -155,16 +165,16 @@ async def test_guesses_of_the_current_password_count_with_those_at_the_login(
         assert (await login(client)).status_code == 429
 
 
-async def test_waiting_helps(api_app: FastAPI, database: Database) -> None:
+async def test_waiting_helps(strict: FastAPI, database: Database) -> None:
     await account(database)
-    async with replica(api_app, "203.0.113.1") as client:
+    async with caller(strict, "203.0.113.1") as client:
         assert await statuses(client, 4) == [401, 401, 401, 429]
         await run(database, "update attempts set window_ends = now()")
         assert (await login(client)).status_code == 200
 
 
-async def test_what_is_counted_names_no_account_and_no_address(api_app: FastAPI, database: Database) -> None:
-    async with replica(api_app, "203.0.113.1") as client:
+async def test_what_is_counted_names_no_account_and_no_address(strict: FastAPI, database: Database) -> None:
+    async with caller(strict, "203.0.113.1") as client:
         await statuses(client, 1)
     keys = await value(database, "select string_agg(key, ' ') from attempts")
     assert "example" not in keys
