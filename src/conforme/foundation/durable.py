@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 from pydantic import BaseModel
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, TextClause, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from conforme.foundation import job_rows
@@ -230,8 +230,12 @@ class Durable:
 
     async def state(self, id: str) -> State | None:
         """Where a job stands; None when there is no such job (or it is kept no longer)."""
-        rows = await job_rows.read_rows(self.database, [id])
-        return rows[id].state if id in rows else None
+        return (await self.states([id])).get(id)
+
+    async def states(self, ids: Iterable[str]) -> dict[str, State]:
+        """Where these jobs stand, by one statement; those that there are not (or that are kept no longer) are left out."""
+        rows = await job_rows.read_rows(self.database, list(ids))
+        return {id: row.state for id, row in rows.items()}
 
     async def wait(self, id: str, timeout: float) -> Outcome:  # noqa: ASYNC109 -- the words of the port
         """How a job ended. Raises TimeoutError when it has not ended after `timeout` seconds."""
@@ -250,9 +254,20 @@ class Durable:
 
     async def delete_ended(self, older_than_seconds: float, batch: int) -> int:
         """Forgets up to `batch` jobs that ended longer ago than that; returns how many."""
-        values = {"age": int(older_than_seconds * 1000), "batch": batch}
+        return await self._forget_found(job_rows.EXPIRED, older_than_seconds, batch=batch)
+
+    async def delete_ended_like(
+        self, beginnings: Sequence[str], older_than_seconds: float, batch: int
+    ) -> int:
+        """The same for jobs whose ids begin like that, as far as they ended within the last day."""
+        return await self._forget_found(
+            job_rows.EXPIRED_LIKE, older_than_seconds, batch=batch, beginnings=list(beginnings)
+        )
+
+    async def _forget_found(self, found: TextClause, older_than_seconds: float, **values: Any) -> int:
+        values["age"] = int(older_than_seconds * 1000)
         async with self.database.read() as session:
-            ids = list((await session.scalars(job_rows.EXPIRED, values)).all())
+            ids = list((await session.scalars(found, values)).all())
         if ids:
             await self._engine.delete(ids)
         return len(ids)
