@@ -260,7 +260,7 @@ async def test_the_states_of_many_jobs_are_one_question(durable: Durable) -> Non
 async def test_jobs_of_a_kind_are_forgotten_by_how_their_ids_begin(durable: Durable) -> None:
     for id in ("asked-1", "asked-2", "ask", "unasked-1"):
         await run(durable, jobs.CHILD, id)
-    assert await durable.delete_ended_like(["asked-", "told-"], 3600, 100) == 0
-    assert await durable.delete_ended_like(["asked-", "told-"], -1, 1) == 1
-    assert await durable.delete_ended_like(["asked-", "told-"], -1, 100) == 1
+    assert await durable.delete_ended(3600, 100, ["asked-", "told-"]) == 0
+    assert await durable.delete_ended(-1, 1, ["asked-", "told-"]) == 1
+    assert await durable.delete_ended(-1, 100, ["asked-", "told-"]) == 1
     assert set(await durable.states(["asked-1", "asked-2", "ask", "unasked-1"])) == {"ask", "unasked-1"}

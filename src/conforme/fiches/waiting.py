@@ -68,7 +68,7 @@ async def forget_answers(ctx: JobContext, _: datetime) -> dict[str, int]:
 async def forget_unread(resources: Resources, *, after: float = READ_SECONDS) -> dict[str, int]:
     """Of jobs that ended more than `after` seconds ago nobody waits for the answer; how many were forgotten."""
     forgotten = 0
-    while found := await resources.durable.delete_ended_like((READ, SEARCH), after, BATCH):
+    while found := await resources.durable.delete_ended(after, BATCH, (READ, SEARCH)):
         forgotten += found
     return {"answers": forgotten}
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 from pydantic import BaseModel
-from sqlalchemy import Connection, Engine, TextClause, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from conforme.foundation import job_rows
@@ -252,20 +252,13 @@ class Durable:
         """Deletes a job that has ended, its payload and all it answered."""
         await self._engine.delete([id])
 
-    async def delete_ended(self, older_than_seconds: float, batch: int) -> int:
-        """Forgets up to `batch` jobs that ended longer ago than that; returns how many."""
-        return await self._forget_found(job_rows.EXPIRED, older_than_seconds, batch=batch)
+    async def delete_ended(self, older_than_seconds: float, batch: int, like: Sequence[str] = ()) -> int:
+        """Forgets up to `batch` jobs that ended longer ago than that; returns how many.
 
-    async def delete_ended_like(
-        self, beginnings: Sequence[str], older_than_seconds: float, batch: int
-    ) -> int:
-        """The same for jobs whose ids begin like that, as far as they ended within the last day."""
-        return await self._forget_found(
-            job_rows.EXPIRED_LIKE, older_than_seconds, batch=batch, beginnings=list(beginnings)
-        )
-
-    async def _forget_found(self, found: TextClause, older_than_seconds: float, **values: Any) -> int:
-        values["age"] = int(older_than_seconds * 1000)
+        `like` says how their ids begin: only such are forgotten, as far as they ended within the last day.
+        """
+        values = {"age": int(older_than_seconds * 1000), "batch": batch}
+        found = job_rows.EXPIRED_LIKE.bindparams(beginnings=list(like)) if like else job_rows.EXPIRED
         async with self.database.read() as session:
             ids = list((await session.scalars(found, values)).all())
         if ids:
