@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from bench.goals import missed
+
 SECTIONS = (
     "evidence",
     "modes",
@@ -27,7 +29,7 @@ def main(names: list[str]) -> int:
     for name in names or SECTIONS:
         print(f"\n{name}\n{'-' * len(name)}")
         import_module(f"bench.{name}").main()
-    return 0
+    return 1 if missed() else 0
 
 
 if __name__ == "__main__":

@@ -97,7 +97,9 @@ class Audited:
 class Rig:
     """The database and the sandbox, and how to put replicas on them."""
 
-    def __init__(self, url: str, postmaster: int, sandbox: Mapping[str, str], model_url: str) -> None:
+    def __init__(
+        self, url: str, postmaster: int, sandbox: Mapping[str, str], addresses: Mapping[str, str]
+    ) -> None:
         self.url = url
         self.database = Database(url, pool_size=2)
         self.config_id = 0
@@ -111,13 +113,20 @@ class Rig:
             "TRANSCRIPTION_ELEVENLABS_RATE_LIMIT_PER_MINUTE": "6000",
         }
         self._postmaster = psutil.Process(postmaster)
-        self._model_url = model_url
+        self._addresses = addresses
 
     async def answer_after(self, milliseconds: float) -> None:
         """Sets the time of each answer of the model."""
         async with httpx2.AsyncClient(trust_env=False) as client:
-            told = await client.post(f"{self._model_url}/__sandbox__/latency", json={"base_ms": milliseconds})
+            model = self._addresses["model"]
+            told = await client.post(f"{model}/__sandbox__/latency", json={"base_ms": milliseconds})
             told.raise_for_status()
+
+    async def asked_of(self, service: str) -> int:
+        """How many requests a service of the sandbox has got."""
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            counts = await client.get(f"{self._addresses[service]}/__sandbox__/counts")
+        return sum(route["requests"] for route in counts.raise_for_status().json()["routes"].values())
 
     @asynccontextmanager
     async def replica(self, **environment: str) -> AsyncGenerator[Replica]:
@@ -205,7 +214,7 @@ async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[
         command += ["--fault-rate", str(fault_rate)]
         sandbox = stack.enter_context(_process(command, dict(os.environ)))
         world = _told(told, sandbox)
-        made = Rig(url, postmaster, world["environment"], world["addresses"]["model"])
+        made = Rig(url, postmaster, world["environment"], world["addresses"])
         async with AsyncExitStack() as closing:
             closing.push_async_callback(made.database.dispose)
             async with made.database.write() as session:

@@ -17,6 +17,7 @@ from conforme.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from conforme.app import Role
     from conforme.foundation.resources import Resources
@@ -53,11 +54,17 @@ async def http_server(settings: Settings, url: str, role: "Role") -> AsyncGenera
     Raises:
         OSError: the address is in use.
     """
-    import uvicorn
-
     from conforme.app import build
 
-    app = build(settings, url, role)
+    async with serving(build(settings, url, role), settings) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serving(app: "FastAPI", settings: Settings) -> AsyncGenerator[Served]:
+    """The same of an application that is built already."""
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -69,14 +76,14 @@ async def http_server(settings: Settings, url: str, role: "Role") -> AsyncGenera
     )
     socket = config.bind_socket()
     server = _quiet_server(config)
-    serving = asyncio.create_task(server.serve(sockets=[socket]), name="serve HTTP")
+    work = asyncio.create_task(server.serve(sockets=[socket]), name="serve HTTP")
     try:
-        await _started(server, serving)
+        await _started(server, work)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        yield Served(f"http://{host}:{socket.getsockname()[1]}", serving, app.state.resources)
+        yield Served(f"http://{host}:{socket.getsockname()[1]}", work, app.state.resources)
     finally:
         server.should_exit = True
-        await serving
+        await work
 
 
 def _quiet_server(config: "uvicorn.Config") -> "uvicorn.Server":

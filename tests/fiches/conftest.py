@@ -65,14 +65,15 @@ async def resources(database: Database, crm: Crm) -> AsyncGenerator[Resources]:
             "node_env": "test",  # webhooks may go to loopback
         }
     )
-    outbound = Outbound(settings)
+    outbound, durable = Outbound(settings), Durable(settings, database)
     yield Resources(
         settings=settings,
         database=database,
-        durable=Durable(settings, database),
+        durable=durable,
         outbound=outbound,
         model=model_from(settings, outbound),
     )
+    await durable.stop()
     await outbound.aclose()
 
 

@@ -186,3 +186,18 @@ async def test_a_day_that_cannot_be_fetched_says_why(engine: Engine, crm: Crm, d
     assert day.fetched_at is None
     assert day.error == "Failed to fetch sales with calls for 2026-11-20..2026-11-20: status=401"
     assert rows == 0
+
+
+async def test_a_day_of_which_the_crm_sends_a_part_fails_with_what_came_noted(
+    engine: Engine, crm: Crm, database: Database
+) -> None:
+    crm.gateway.faults.longest_listing = 3
+    outcome = await engine.outcome(fetch_sales_day, FetchSalesDay(day=DAY))
+    assert (outcome.ok, outcome.error) == (False, "The CRM sent fewer sales than it announced")
+    async with database.read() as session:
+        day = await queries.day_fetched(session, DAY)
+        rows = await queries.of_day(session, ANYBODY, DAY)
+    assert day
+    assert (day.fetched_at, day.error, len(rows)) == (None, outcome.error, 3)
+    crm.gateway.faults.longest_listing = None
+    assert (await engine.outcome(fetch_sales_day, FetchSalesDay(day=DAY))).value["stored"] == 4

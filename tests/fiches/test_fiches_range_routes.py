@@ -191,6 +191,9 @@ async def test_a_fetch_shows_what_became_of_the_webhooks_that_one_may_see(
     assert "localhost:9" not in answer.text
     hers = await body_of(api, f"/api/fiches/jobs/{job.id}", headers=colleague.headers)
     assert hers["job"]["webhookDeliveries"] == []
+    [mine] = (await body_of(api, "/api/fiches/jobs"))["jobs"]
+    [hers] = (await body_of(api, "/api/fiches/jobs", headers=colleague.headers))["jobs"]
+    assert (mine["webhookDeliveriesCount"], hers["webhookDeliveriesCount"]) == (2, 0)
 
 
 @pytest.mark.parametrize(

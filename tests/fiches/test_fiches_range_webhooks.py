@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fiche_room import Crm, details_of, fiche_id_of, informed, stored
 from pydantic import SecretStr
-from range_room import ASKER, ask, asked, begun, day, ended, fetched
-from sqlalchemy import text
+from range_room import ASKER, ask, asked, begun, day, ended, fetched, later, told
+from sqlalchemy import select, text
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.fiches.range_fetch import RangeWatchedByMany
@@ -18,6 +18,7 @@ from conforme.foundation.errors import Invalid
 from conforme.foundation.resources import Resources
 from conforme.sandbox.population import Population
 from conforme.sandbox.webhooks import ScriptedAnswer, WebhookSink
+from conforme.webhooks.models import WebhookEndpoint
 from conforme.webhooks.queries import Told, told_of_job
 
 TEAM = Actor("user:7", Scope.GROUP, groupes=frozenset({"EQUIPE R1"}), user_id=7)
@@ -34,21 +35,25 @@ async def hook(sink: WebhookSink) -> AsyncGenerator[str]:
         yield f"{service.url}/hooks"
 
 
-async def received(sink: WebhookSink, receiver: str, count: int) -> list[dict[str, Any]]:
+PENDING = text("select count(*) from webhook_deliveries where status = 'pending'")
+
+
+async def received(database: Database, sink: WebhookSink, receiver: str) -> list[dict[str, Any]]:
+    """All that the receiver was told, once nothing waits to be sent to anybody."""
     async with asyncio.timeout(60):
         while True:
-            found = [json.loads(each.body) for each in sink.deliveries if each.receiver == receiver]
-            if len(found) >= count:
-                return found
+            async with database.read() as session:
+                if await session.scalar(PENDING) == 0:
+                    return [json.loads(each.body) for each in sink.deliveries if each.receiver == receiver]
             await asyncio.sleep(0.02)
 
 
 async def test_progress_is_told_every_fifth_day_and_at_the_end_in_the_words_of_the_contract(
-    working: Resources, crm: Crm, sink: WebhookSink, hook: str
+    working: Resources, crm: Crm, database: Database, sink: WebhookSink, hook: str
 ) -> None:
     secret = SecretStr("whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw")
     job = await fetched(working, asked(0, 6, webhook_url=f"{hook}/a", webhook_secret=secret))
-    fifth, last, complete = await received(sink, "a", 3)
+    fifth, last, complete = await received(database, sink, "a")
     assert [each["event"] for each in (fifth, last, complete)] == ["progress", "progress", "complete"]
     assert list(fifth["data"]) == [
         *("status", "progress", "completedDays", "totalDays", "totalFiches", "currentFichesCount"),
@@ -85,7 +90,7 @@ async def test_a_fetch_knows_how_its_webhooks_went(
     job = await fetched(working, asked(0, 0, webhook_url=f"{hook}/a"))
     refused = await told_of(database, job.id, attempts=1)
     assert (refused.attempts, refused.last_error) == (1, "HTTP 500")
-    [progress, again, complete] = await received(sink, "a", 3)
+    [progress, again, complete] = await received(database, sink, "a")
     assert progress == again != complete
     sent = await told_of(database, job.id, attempts=3)
     assert (sent.attempts, sent.last_error) == (3, None)
@@ -115,10 +120,10 @@ async def test_each_is_shown_what_they_may_see(
     joined = await begun(working, asked(0, 2, webhook_url=f"{hook}/team"), TEAM)
     assert joined.id == job.id
     await ended(working, job.id)
-    progress, complete = await received(sink, "team", 2)
+    progress, complete = await received(database, sink, "team")
     assert [line["ficheId"] for line in progress["data"]["partialData"]] == [fiche_id_of(mine)]
     assert (progress["data"]["totalFiches"], complete["data"]["totalFiches"]) == (1, 1)
-    progress, complete = await received(sink, "all", 2)
+    progress, complete = await received(database, sink, "all")
     assert len(progress["data"]["partialData"]) == complete["data"]["totalFiches"] == 12
 
 
@@ -129,10 +134,56 @@ async def test_a_fetch_that_fails_is_told_with_its_reason_and_so_is_who_asks_jus
     job = await fetched(working, asked(0, 0, webhook_url=f"{hook}/a"))
     late = await begun(working, asked(0, 0, webhook_url=f"{hook}/late"))
     assert late.id == job.id
-    *_, failed = await received(sink, "a", 2)
-    [too_late] = await received(sink, "late", 1)
+    _, failed = await received(database, sink, "a")
+    [too_late] = await received(database, sink, "late")
     assert failed["data"] == {"status": "failed", "error": "1 date(s) failed during progressive fetch"}
     assert (too_late["event"], too_late["data"]) == ("failed", failed["data"])
+
+
+async def test_who_asks_for_what_is_known_already_is_told_that_it_is_complete(
+    working: Resources, crm: Crm, database: Database, sink: WebhookSink, hook: str
+) -> None:
+    job = await fetched(working, asked(0, 1))
+    soon = await begun(working, asked(0, 1, webhook_url=f"{hook}/soon"))
+    await later(database, created_at="6 minutes")
+    late = await begun(working, asked(0, 1, webhook_url=f"{hook}/late"))
+    again = await begun(working, asked(0, 1, webhook_url=f"{hook}/late"))
+    assert (soon.id, again.id, late.status) == (job.id, late.id, "complete")
+    assert late.id != job.id
+    assert len(crm.gateway.searches) == 1
+    for receiver, told_by in (("soon", soon), ("late", late)):
+        [complete] = await received(database, sink, receiver)
+        assert (complete["event"], complete["jobId"]) == ("complete", told_by.id)
+        assert (complete["data"]["completedDays"], complete["data"]["totalFiches"]) == (2, 8)
+    names = [event.name.rpartition(".")[2] for event in await told(database, late.id)]
+    assert names == ["created", "complete"]
+
+
+async def test_who_asks_for_days_that_another_fetch_failed_a_moment_ago_is_told_so(
+    working: Resources, crm: Crm, database: Database, sink: WebhookSink, hook: str
+) -> None:
+    crm.gateway.faults.unlistable = frozenset({day(0)})
+    await fetched(working, asked(0, 0))
+    crm.gateway.faults.unlistable = frozenset({day(1)})
+    await fetched(working, asked(1, 1))
+    job = await begun(working, asked(0, 1, webhook_url=f"{hook}/a"))
+    assert (job.status, job.failed_days) == ("failed", 2)
+    [failed] = await received(database, sink, "a")
+    assert failed["data"] == {"status": "failed", "error": "2 date(s) failed during progressive fetch"}
+
+
+async def test_who_asks_again_with_another_secret_has_it_used(
+    resources: Resources, database: Database, hook: str
+) -> None:
+    hooked = {"webhook_url": f"{hook}/a"}
+    for secret in ("the first", None, "the second", "the second"):
+        await begun(resources, asked(0, 1, **hooked, webhook_secret=SecretStr(secret) if secret else None))
+    async with database.read() as session:
+        [endpoint] = await session.scalars(select(WebhookEndpoint))
+        rotations = text("select count(*) from audit_log where action = 'webhook.secret.rotated'")
+        assert await session.scalar(rotations) == 1
+    assert (endpoint.secret, endpoint.previous_secret) == ("the second", "the first")
+    assert endpoint.previous_secret_until is not None
 
 
 async def test_asking_again_and_again_registers_one_webhook(

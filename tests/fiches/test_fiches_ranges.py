@@ -1,7 +1,7 @@
 """A range of days is fetched by one search, each of its days ends once, and what is known is not asked for again."""
 
 import asyncio
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from fiche_room import Crm, counted
@@ -9,8 +9,8 @@ from range_room import ask, asked, begun, day, ended, fetched, job_of, known, la
 from sqlalchemy import text
 
 from conforme.accounts.actor import Actor, Scope
-from conforme.fiches import range_fetch, range_search, range_workflows
-from conforme.fiches.coverage import DayState, today
+from conforme.fiches import job_queries, noting, range_fetch, range_search, range_workflows, service
+from conforme.fiches.coverage import DayState, Span, days_between, today
 from conforme.fiches.range_fetch import RangeAsked
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid
@@ -34,8 +34,13 @@ async def test_a_month_of_sales_is_one_search_and_then_none(
     assert job.total_fiches == len(open_days) * 200 == len(await sold_on(database))
     assert crm.gateway.searches == [(day(0), day(30))]
     assert (await known(database, 0, 30)).complete
+    assert any(not each.facts.stored for each in (await known(database, 0, 30)).days), "days without sales"
+    asked_so_far = crm.service.counts()["routes"]
+    again = await begun(working, asked(0, 30))
+    assert (again.id, again.status) == (job.id, "complete")
+    await later(database, created_at="6 minutes")
     assert await ask(working, asked(0, 30)) is None
-    assert len(crm.gateway.searches) == 1
+    assert crm.service.counts()["routes"] == asked_so_far, "the CRM is not asked for anything any more"
 
 
 async def test_every_day_is_told_of_once_and_the_end_last(
@@ -155,6 +160,90 @@ async def test_a_search_of_one_day_says_surely_what_a_longer_one_only_guessed(
         assert each.facts.stored == len(on_this)
 
 
+async def _counted_as_noted(database: Database, first: int, last: int) -> None:
+    on = list((await sold_on(database)).values())
+    for each in (await known(database, first, last)).days:
+        assert each.facts.stored == each.facts.expected == on.count(each.day.isoformat()), each
+
+
+async def _what_is_sure_is_true(crm: Crm, database: Database, first: int, last: int) -> None:
+    """All sales are there, each within the days between which it was made."""
+    sales = {
+        sale.fiche_id: day(rank)
+        for rank in range(first, last + 1)
+        for sale in crm.gateway.population.sales(day(rank))
+    }
+    async with database.read() as session:
+        rows = await session.execute(text("select fiche_id, sales_date, sold_from, sold_to from fiche_cache"))
+        places = {row[0]: (row[2], date.fromisoformat(row[1]), row[3]) for row in rows}
+    assert places.keys() == sales.keys()
+    for fiche_id, (earliest, noted, latest) in places.items():
+        assert earliest <= sales[fiche_id] <= latest, fiche_id
+        assert earliest <= noted <= latest, fiche_id
+
+
+async def test_a_day_listed_alone_corrects_what_a_range_only_guessed(
+    working: Resources, crm: Crm, database: Database
+) -> None:
+    crm.gateway.population.closed_weekdays = frozenset()
+    await fetched(working, asked(0, 4))
+    await service.list_sales_day(working, day(2))
+    sure = {sale.fiche_id for sale in crm.gateway.population.sales(day(2))}
+    noted = {fiche_id for fiche_id, on in (await sold_on(database)).items() if on == day(2).isoformat()}
+    assert noted == sure
+    assert (await known(database, 2, 2)).complete
+    await _counted_as_noted(database, 0, 4)
+
+
+async def test_what_a_listing_that_is_cut_short_does_not_tell_of_stays_where_it_is(
+    working: Resources, crm: Crm, database: Database
+) -> None:
+    await fetched(working, asked(0, 4))
+    before = await sold_on(database)
+    crm.gateway.faults.longest_listing = 1
+    listing = await service.list_sales_day(working, day(2))
+    assert len(listing.fiches) == 1
+    told_of = listing.fiches[0].id
+    assert await sold_on(database) == before | {told_of: day(2).isoformat()}
+    ledger = (await known(database, 2, 2)).days[0]
+    assert (ledger.state, ledger.facts.error) == (DayState.WIDER, noting.SHORT)
+
+
+async def test_what_another_search_learns_between_the_answer_and_its_storing_is_kept(
+    resources: Resources, crm: Crm, database: Database
+) -> None:
+    days = [day(rank) for rank in range(5)]
+    answer = await noting.ask(
+        resources, Span(days[0], days[-1]), service.details_freshness(resources.settings)
+    )
+    async with database.read() as session:
+        searched = await noting.divided(session, answer, days)
+    await service.list_sales_day(resources, day(2))
+    for each in days:
+        async with database.write() as session:
+            await noting.hold(session)
+            await noting.note(session, searched, each)
+    sure = {sale.fiche_id for sale in crm.gateway.population.sales(day(2))}
+    noted = {fiche_id for fiche_id, on in (await sold_on(database)).items() if on == day(2).isoformat()}
+    assert noted == sure
+    await _what_is_sure_is_true(crm, database, 0, 4)
+    await _counted_as_noted(database, 0, 4)
+
+
+async def test_searches_side_by_side_lose_and_repeat_nothing(
+    resources: Resources, crm: Crm, database: Database
+) -> None:
+    crm.gateway.population.closed_weekdays = frozenset()
+    jobs = [await begun(resources, asked(*ranks)) for ranks in ((0, 4), (2, 6), (3, 3), (0, 6))]
+    async with asyncio.timeout(60):
+        await asyncio.gather(
+            *(range_search.search(resources, job.id, days_between(job.start, job.end)) for job in jobs)
+        )
+    assert {(await job_of(database, job.id)).status for job in jobs} == {"complete"}
+    await _counted_as_noted(database, 0, 6)
+    await _what_is_sure_is_true(crm, database, 0, 6)
+
+
 async def test_a_refresh_searches_all_days_again(working: Resources, crm: Crm, database: Database) -> None:
     await fetched(working, asked(0, 2))
     job = await fetched(working, asked(0, 2, refresh=True))
@@ -171,7 +260,7 @@ async def test_the_running_day_is_known_for_a_while_and_never_covered(
     this_day = RangeAsked(running, running + timedelta(days=3))
     job = await fetched(working, this_day)
     assert (job.end_date, job.status) == (running, "complete"), "days to come are left out"
-    assert await ask(working, this_day) is None
+    assert (await begun(working, this_day)).id == job.id
     await later(database, fetched_at="10 minutes", attempted_at="10 minutes")
     assert (await fetched(working, this_day)).id != job.id
     assert await ask(working, RangeAsked(running + timedelta(days=1), running + timedelta(days=9))) is None
@@ -292,3 +381,37 @@ async def test_a_fetch_that_halts_again_and_again_is_given_up_with_what_it_has(
     given_up = await job_of(database, job.id)
     assert (given_up.status, given_up.dates_failed) == ("failed", [day(0), day(1)])
     assert set(given_up.date_errors.values()) == {range_workflows.UNENDED}
+
+
+async def test_fetches_at_work_do_not_hide_those_that_came_to_a_halt_behind_them(
+    resources: Resources, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [await begun(resources, asked(rank, rank)) for rank in range(3)]
+    for job in jobs[1:]:
+        await resources.durable.cancel(range_workflows.work_id(job.id, 1))
+    monkeypatch.setattr(range_workflows, "LOOKED_AT", 1)
+    counts = await range_workflows.resume(resources, after=timedelta())
+    assert counts == {"silent": 3, "resumed": 2, "given_up": 0}
+    assert [(await job_of(database, job.id)).attempt for job in jobs] == [1, 2, 2]
+
+
+async def test_who_asks_does_not_wait_for_the_day_that_is_being_stored(
+    resources: Resources, database: Database
+) -> None:
+    job = await begun(resources, asked(0, 2))
+    reader = Actor("user:7", Scope.SELF, user_id=7)
+    async with database.write() as session:
+        assert await job_queries.held(session, job.id) is not None
+        async with asyncio.timeout(20):
+            assert (await begun(resources, asked(0, 2), reader)).id == job.id
+
+
+async def test_a_day_that_another_fetch_failed_a_moment_ago_is_not_counted_as_fetched(
+    working: Resources, crm: Crm, database: Database
+) -> None:
+    crm.gateway.faults.unlistable = frozenset({day(0)})
+    await fetched(working, asked(0, 0))
+    job = await fetched(working, asked(0, 2))
+    assert crm.gateway.searches[1:] == [(day(1), day(2))], "it is left in peace for a minute"
+    assert (job.status, job.dates_failed, job.completed_days) == ("failed", [day(0)], 2)
+    assert "status=422" in job.date_errors[day(0).isoformat()]

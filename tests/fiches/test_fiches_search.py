@@ -1,5 +1,6 @@
 """The sales of a day as the CRM lists them now, over HTTP, against a simulated CRM."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,12 @@ from conforme.accounts.auth import current_caller
 from conforme.accounts.grants import Grant, Grants
 from conforme.fiches import queries, waiting
 from conforme.fiches.list_routes import router
+from conforme.fiches.schemas import FetchSalesDay
+from conforme.fiches.search import search_sales_day
 from conforme.foundation.database import Database
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import install_error_handlers
+from conforme.sandbox.weather import Latency
 from people import caller_like
 
 QUERY = {"date": DAY.isoformat()}
@@ -162,3 +166,43 @@ async def test_a_search_that_does_not_end_in_time_is_503_and_wanted_no_more(
     assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert answer.json()["error"].startswith("The sales of 2026-11-20 could not be fetched")
     assert await remembered(database) == 0
+
+
+async def test_a_search_under_way_ends_though_nobody_waits_for_it_any_more(
+    asker: Asker, working: Resources, crm: Crm, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm.service.latency = Latency(base_ms=1000)
+    monkeypatch.setattr(waiting, "READ_SECONDS", 0.5)
+    assert (await asker.search()).status_code == 503
+    async with asyncio.timeout(20):
+        while await noted_sales(database) == 0:  # noqa: ASYNC110 -- as a reader looks
+            await asyncio.sleep(0.02)
+    assert await remembered(database) == 1
+    await forgotten(working, database)
+
+
+async def noted_sales(database: Database) -> int:
+    async with database.read() as session:
+        return (await session.execute(text("select count(*) from fiche_cache"))).scalar_one()
+
+
+async def forgotten(working: Resources, database: Database) -> None:
+    """Waits until the search has ended, and has its answer forgotten."""
+    async with asyncio.timeout(20):
+        while not (await waiting.forget_unread(working, after=0))["answers"]:  # noqa: ASYNC110 -- as the schedule does
+            await asyncio.sleep(0.02)
+    assert await remembered(database) == 0
+
+
+async def test_what_was_found_for_a_reader_whose_process_died_is_forgotten(
+    working: Resources, crm: Crm, database: Database
+) -> None:
+    identifier = f"{waiting.SEARCH}{DAY.isoformat()}-0"
+    async with database.write() as session:
+        for each in (identifier, "kept"):
+            await working.durable.dispatch(session, search_sales_day, FetchSalesDay(day=DAY), id=each)
+    assert (await working.durable.wait("kept", 20)).ok
+    assert (await working.durable.wait(identifier, 20)).ok
+    assert await waiting.forget_unread(working) == {"answers": 0}, "somebody may still come for it"
+    await forgotten(working, database)
+    assert await working.durable.state("kept") == "done"

@@ -249,3 +249,18 @@ async def test_what_ended_long_ago_is_forgotten_and_the_rest_is_kept(durable: Du
     assert await durable.delete_ended(older_than_seconds=86400, batch=100) == 1
     assert await durable.state("ancient") is None
     assert await durable.state("recent") == "done"
+
+
+async def test_the_states_of_many_jobs_are_one_question(durable: Durable) -> None:
+    await run(durable, jobs.CHILD, "first")
+    await run(durable, jobs.CHILD, "second")
+    assert await durable.states(["first", "second", "never"]) == {"first": "done", "second": "done"}
+
+
+async def test_jobs_of_a_kind_are_forgotten_by_how_their_ids_begin(durable: Durable) -> None:
+    for id in ("asked-1", "asked-2", "ask", "unasked-1"):
+        await run(durable, jobs.CHILD, id)
+    assert await durable.delete_ended(3600, 100, ["asked-", "told-"]) == 0
+    assert await durable.delete_ended(-1, 1, ["asked-", "told-"]) == 1
+    assert await durable.delete_ended(-1, 100, ["asked-", "told-"]) == 1
+    assert set(await durable.states(["asked-1", "asked-2", "ask", "unasked-1"])) == {"ask", "unasked-1"}

@@ -1,6 +1,7 @@
 """The sandbox and replicas of the product in processes of their own: what is killed, and what outlives it."""
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 
 from conforme.sandbox.world import Sandbox, SandboxOptions, serve
 from conforme.settings import Settings, settings_with
@@ -31,6 +33,9 @@ QUICK = {
     "LLM_BACKOFF_BASE_SECONDS": "0.05",
 }
 """What makes a replica of the tests answer, fail and recover in little time."""
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl: the signal a process is sent when its parent dies."""
 
 # One process imports everything, each replica is a fork of it. `durable_jobs` is for the engine's own replicas, which
 # are forks of the same process when both are tested in one run.
@@ -123,6 +128,68 @@ def _serve(url: str, environment: dict[str, str]) -> None:
     settings = settings_with(Settings(), environment)
     configure_logging(settings)
     asyncio.run(run(settings, url, Role.ALL))
+
+
+class Nursery(_Process):
+    """Lives of one replica, on one port: each is a fork of a process that has the application built, and begins at once."""
+
+    def __init__(self, url: str, environment: Mapping[str, str], port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._here, there = _forks.Pipe()
+        self._living: int | None = None
+        super().__init__(_breed, url, {**environment, **QUICK, "PORT": str(port)}, there)
+        there.close()
+
+    async def begin(self) -> None:
+        self._here.send("begin")
+        self._living = await asyncio.to_thread(self._here.recv)
+
+    async def end(self) -> None:
+        """The replica dies in whatever it does."""
+        assert self._living is not None
+        os.kill(self._living, signal.SIGKILL)
+        self._living = await asyncio.to_thread(self._here.recv)
+
+    def kill(self) -> None:
+        super().kill()
+        self._here.close()
+
+
+@contextmanager
+def nursery(url: str, environment: Mapping[str, str], port: int) -> Generator[Nursery]:
+    """It and its replica are killed at the latest when the block ends."""
+    found = Nursery(url, environment, port)
+    try:
+        yield found
+    finally:
+        found.kill()
+
+
+def _breed(url: str, environment: dict[str, str], pipe: Any) -> None:
+    from conforme.app import Role, build
+    from conforme.foundation.logging import configure_logging
+    from conforme.process import settle_memory
+
+    settings = settings_with(Settings(), environment)
+    configure_logging(settings)
+    app = build(settings, url, Role.ALL)
+    settle_memory()
+    while pipe.recv():
+        pid = os.fork()
+        if pid == 0:
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            pipe.close()
+            asyncio.run(_live(app, settings))
+        pipe.send(pid)
+        os.waitpid(pid, 0)
+        pipe.send(None)
+
+
+async def _live(app: FastAPI, settings: Settings) -> None:
+    from conforme.process import serving
+
+    async with serving(app, settings) as served:
+        await served.serving
 
 
 class Command(_Process):

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -14,7 +15,9 @@ from conforme.foundation import events
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Forbidden, Invalid
 from conforme.process import Served, http_server
+from conforme.realtime.hub import TAIL_BATCH
 from conforme.realtime.routes import parse_channels
+from conforme.realtime.stream import encode
 from conforme.settings import Settings
 
 TOKEN = "stream-token"
@@ -197,3 +200,10 @@ def test_channels_are_bounded_in_number_and_length() -> None:
     with pytest.raises(Forbidden):
         parse_channels("public-audit-1")
     assert parse_channels("private-audit-1, private-global") == {"private-audit-1", "private-global"}
+
+
+def test_what_is_handed_over_at_once_is_written_once_for_all_who_listen() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    handed = [events.Event(number, "e", (CHANNEL,), {}, at) for number in range(1, TAIL_BATCH + 1)]
+    first = [encode(event) for event in handed]
+    assert all(encode(event) is text for event, text in zip(handed, first, strict=True))

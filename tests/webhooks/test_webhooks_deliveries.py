@@ -317,6 +317,24 @@ async def test_a_delivery_whose_job_was_lost_is_given_another_turn(database: Dat
     assert [request.headers["x-webhook-attempt"] for request in sink.deliveries] == ["1"]
 
 
+async def test_turns_whose_jobs_wait_do_not_hide_lost_ones_behind_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with receiver() as (_, url):
+        resources = resources_of(settings_for(url), database)
+        endpoint_id = await registered(resources, url)
+        ids = [await queued(resources, endpoint_id, job_id=f"j{number}") for number in range(3)]
+        for each in ids[1:]:
+            await resources.durable.cancel(workflows.job_id_of(each, 1))
+        monkeypatch.setattr(workflows, "LOOKED_AT", 1)
+        async with database.write() as session:
+            await session.execute(
+                text("update webhook_deliveries set next_retry_at = now() - interval '1 hour'")
+            )
+        assert await workflows.resume(resources) == {"late": 3, "resumed": 2}
+        await resources.durable.stop()
+
+
 async def test_old_deliveries_are_forgotten_and_those_that_wait_are_not(database: Database) -> None:
     async with receiver() as (sink, url):
         resources = resources_of(settings_for(url, webhook_retention_days=3), database)

@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, all_, and_, any_, false, func, literal, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    any_,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from conforme.accounts.actor import Actor, Scope
@@ -115,51 +128,61 @@ async def sold(session: Session, actor: Actor, span: Span, page: Page) -> list[F
 
 
 async def held(session: WriteSession, job_id: str) -> ProgressiveFetchJob | None:
-    """A fetch under way, held until the transaction ends: it changes one transaction after the other."""
-    query = select(ProgressiveFetchJob).where(
-        ProgressiveFetchJob.id == job_id, ProgressiveFetchJob.status == PROCESSING
-    )
-    return await session.scalar(query.with_for_update().execution_options(populate_existing=True))
+    """A fetch under way, held until the transaction ends: it changes one transaction after the other.
+
+    Whoever only asks for its range does not wait for that.
+    """
+    held = await held_to_tell(session, job_id)
+    return held if held is not None and held.status == PROCESSING else None
 
 
-async def held_of_range(session: WriteSession, span: Span, *, refresh: bool) -> ProgressiveFetchJob | None:
-    """The fetch of exactly this range that is under way, held; one that refreshes when that is asked."""
-    query = (
-        select(ProgressiveFetchJob)
-        .where(
-            ProgressiveFetchJob.start_date == span.start,
-            ProgressiveFetchJob.end_date == span.end,
-            ProgressiveFetchJob.status == PROCESSING,
-        )
-        .order_by(ProgressiveFetchJob.refresh.desc())
-        .limit(1)
-        .with_for_update()
+async def held_to_tell(session: WriteSession, job_id: str) -> ProgressiveFetchJob | None:
+    """A fetch, under way or not, held until the transaction ends: nobody is told of it meanwhile."""
+    query = select(ProgressiveFetchJob).where(ProgressiveFetchJob.id == job_id)
+    # Rows that refer to it, as those who ask do, are written all the same.
+    lasting = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    return await session.scalar(lasting)
+
+
+def _of_range(span: Span) -> Select[ProgressiveFetchJob]:
+    return select(ProgressiveFetchJob).where(
+        ProgressiveFetchJob.start_date == span.start, ProgressiveFetchJob.end_date == span.end
     )
+
+
+async def under_way(session: Session, span: Span, *, refresh: bool) -> ProgressiveFetchJob | None:
+    """The fetch of exactly this range that is under way; one that refreshes when that is asked."""
+    query = _of_range(span).where(ProgressiveFetchJob.status == PROCESSING)
     query = query.where(ProgressiveFetchJob.refresh) if refresh else query
-    return await session.scalar(query.execution_options(populate_existing=True))
+    return await session.scalar(query.order_by(ProgressiveFetchJob.refresh.desc()).limit(1))
 
 
-async def newest_failed(session: Session, span: Span) -> ProgressiveFetchJob | None:
-    """The newest fetch of exactly this range, when it failed."""
-    query = (
-        select(ProgressiveFetchJob)
-        .where(ProgressiveFetchJob.start_date == span.start, ProgressiveFetchJob.end_date == span.end)
-        .order_by(ProgressiveFetchJob.created_at.desc())
-        .limit(1)
+async def newest(session: Session, span: Span) -> ProgressiveFetchJob | None:
+    """The newest fetch of exactly this range."""
+    query = _of_range(span).order_by(ProgressiveFetchJob.created_at.desc(), ProgressiveFetchJob.id.desc())
+    return await session.scalar(query.limit(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """A fetch that should have got on, and how often its work was begun."""
+
+    updated_at: datetime
+    job_id: str
+    attempt: int
+
+
+async def halted(session: Session, before: datetime, limit: int, last: Halted | None = None) -> list[Halted]:
+    """A page of the fetches that should have got on since `before`, the longest silent first; those behind `last`."""
+    order = tuple_(ProgressiveFetchJob.updated_at, ProgressiveFetchJob.id)
+    query = select(ProgressiveFetchJob.updated_at, ProgressiveFetchJob.id, ProgressiveFetchJob.attempt).where(
+        ProgressiveFetchJob.status == PROCESSING, ProgressiveFetchJob.updated_at < before
     )
-    found = await session.scalar(query)
-    return found if found is not None and found.status == FAILED else None
-
-
-async def halted(session: Session, before: datetime, limit: int) -> list[tuple[str, int]]:
-    """Fetches that should have got on since `before`: id and attempt."""
-    query = (
-        select(ProgressiveFetchJob.id, ProgressiveFetchJob.attempt)
-        .where(ProgressiveFetchJob.status == PROCESSING, ProgressiveFetchJob.updated_at < before)
-        .order_by(ProgressiveFetchJob.updated_at)
-        .limit(limit)
+    query = query if last is None else query.where(order > tuple_(last.updated_at, last.job_id))
+    rows = await session.execute(
+        query.order_by(ProgressiveFetchJob.updated_at, ProgressiveFetchJob.id).limit(limit)
     )
-    return [(row[0], row[1]) for row in await session.execute(query)]
+    return [Halted(*row) for row in rows]
 
 
 async def places(session: Session, fiche_ids: Sequence[str]) -> dict[str, Place]:
@@ -168,15 +191,15 @@ async def places(session: Session, fiche_ids: Sequence[str]) -> dict[str, Place]
     return {row[0]: _place(row) for row in await session.execute(query)}
 
 
-async def not_found_again(
-    session: Session, searched: Span, days: Sequence[date], found: Sequence[str]
+async def places_for(
+    session: Session, searched: Span, day: date, fiche_ids: Sequence[str]
 ) -> dict[str, Place]:
-    """Sales noted on one of `days`, the search of `searched` having held them not, that may be of a day outside it."""
-    query = _places().where(
-        FicheCache.sales_date.in_([day.isoformat() for day in days]),
+    """Of these sales, and of those noted on `day` that may be of one outside `searched`."""
+    beyond = and_(
+        FicheCache.sales_date == day.isoformat(),
         or_(FicheCache.sold_from < searched.start, FicheCache.sold_to > searched.end),
-        FicheCache.fiche_id != all_(_array(found)),
     )
+    query = _places().where(or_(FicheCache.fiche_id == any_(_array(fiche_ids)), beyond))
     return {row[0]: _place(row) for row in await session.execute(query)}
 
 

@@ -96,7 +96,7 @@ async def lines_of(
 ) -> tuple[list[JobLine], int]:
     """A page of the fetches that the actor may see, and how many there are."""
     found, total = await job_queries.jobs(session, actor, page, status=status)
-    told = await queries.count_of_jobs(session, [job.id for job, _ in found])
+    told = await queries.count_of_jobs(session, actor, [job.id for job, _ in found])
     lines = [
         JobLine(
             id=job.id,

@@ -168,7 +168,7 @@ class ProgressiveFetchJob(Base):
     progress: Mapped[int] = mapped_column(Integer, server_default="0")
     total_days: Mapped[int] = mapped_column(Integer)
     days_known: Mapped[int] = mapped_column(Integer, server_default="0")
-    """How many of them were known when it began."""
+    """How many of them were not to be searched when it began: known, or failed a moment ago."""
     completed_days: Mapped[int] = mapped_column(Integer, server_default="0")
     total_fiches: Mapped[int] = mapped_column(Integer, server_default="0")
     dates_already_fetched: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default="{}")

@@ -33,6 +33,16 @@ class DayOfListing:
     """By fiche id."""
     quarantined: tuple[Quarantined, ...] = ()
 
+    @property
+    def fiche_ids(self) -> list[str]:
+        """Of all that it tells of, as far as they are named."""
+        aside = [each.fiche_id for each in self.quarantined if each.fiche_id]
+        return [fiche.id for fiche in self.fiches] + aside
+
+    def as_listing(self) -> SalesListing:
+        """As if the day had been listed alone."""
+        return SalesListing(self.fiches, self.quarantined, len(self.fiches) + len(self.quarantined))
+
 
 def place(
     told: Iterable[str | None], known: Place | None, searched: Span, days: Sequence[date]

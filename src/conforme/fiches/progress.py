@@ -55,11 +55,12 @@ async def end_day(session: WriteSession, durable: Durable, job: ProgressiveFetch
     job.updated_at = now()
     await telling.of_progress(session, durable, job, ended.day)
     if not job.dates_remaining:
-        await _end(session, durable, job)
+        await end(session, durable, job)
     await session.flush()
 
 
-async def _end(session: WriteSession, durable: Durable, job: ProgressiveFetchJob) -> None:
+async def end(session: WriteSession, durable: Durable, job: ProgressiveFetchJob) -> None:
+    """Ends a fetch of which no day remains, and tells of it."""
     job.status = FAILED if job.dates_failed else COMPLETE
     job.completed_at = job.updated_at
     if job.dates_failed:

@@ -18,7 +18,7 @@ from conforme.crm.retry import CRM_RETRY
 from conforme.fiches import job_queries, placing, range_search
 from conforme.fiches.job_queries import PROCESSING
 from conforme.fiches.models import ProgressiveFetchJob
-from conforme.fiches.range_search import SHORT
+from conforme.fiches.noting import SHORT
 from conforme.fiches.telling import subject_of
 from conforme.fiches.workflows import DEADLINE, SALES
 from conforme.foundation.database import WriteSession, now
@@ -140,18 +140,22 @@ async def resume_fetches(ctx: JobContext, _: datetime) -> dict[str, int]:
 
 async def resume(resources: Resources, *, after: timedelta = HALTED_AFTER) -> dict[str, int]:
     """Looks at fetches without progress for `after`; how many there were, went on, and were given up."""
-    async with resources.database.read() as session:
-        silent = await job_queries.halted(session, now() - after, LOOKED_AT)
-    counts = {"silent": len(silent), "resumed": 0, "given_up": 0}
-    for job_id, attempt in silent:
-        if await resources.durable.state(work_id(job_id, attempt)) in WORKING:
-            continue
-        if attempt >= MAX_ATTEMPTS:
-            await _end_all(resources, job_id)
-            counts["given_up"] += 1
-        else:
-            counts["resumed"] += await _go_on(resources, job_id, attempt)
-    return counts
+    counts, before, last = {"silent": 0, "resumed": 0, "given_up": 0}, now() - after, None
+    while True:
+        async with resources.database.read() as session:
+            silent = await job_queries.halted(session, before, LOOKED_AT, last)
+        states = await resources.durable.states(work_id(each.job_id, each.attempt) for each in silent)
+        counts["silent"] += len(silent)
+        for last in silent:
+            if states.get(work_id(last.job_id, last.attempt)) in WORKING:
+                continue
+            if last.attempt >= MAX_ATTEMPTS:
+                await _end_all(resources, last.job_id)
+                counts["given_up"] += 1
+            else:
+                counts["resumed"] += await _go_on(resources, last.job_id, last.attempt)
+        if len(silent) < LOOKED_AT:
+            return counts
 
 
 async def _go_on(resources: Resources, job_id: str, attempt: int) -> bool:

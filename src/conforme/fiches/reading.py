@@ -25,7 +25,7 @@ from conforme.fiches.ports import connected
 from conforme.fiches.queries import Cached
 from conforme.fiches.schemas import FetchFiche, ReaderWants
 from conforme.fiches.scope import visible_fiche_exists, whose_is_told
-from conforme.fiches.waiting import Wanted, failure_of, outcome_of
+from conforme.fiches.waiting import READ, Wanted, failure_of, outcome_of
 from conforme.fiches.workflows import fetch_fiche
 from conforme.foundation.database import now
 from conforme.foundation.durable import Outcome
@@ -175,7 +175,7 @@ class Reading:
             self._resources,
             fetch_fiche,
             FetchFiche(fiche_id=self._fiche_id, reader=wants),
-            id=f"read-{self._fiche_id}-{uuid4().hex}",
+            id=f"{READ}{self._fiche_id}-{uuid4().hex}",
             key=self._fiche_id,
             wanted=self._wanted,
         )

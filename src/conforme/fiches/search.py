@@ -16,7 +16,7 @@ from conforme.fiches import list_queries, service
 from conforme.fiches.patch import Json
 from conforme.fiches.schemas import FetchSalesDay
 from conforme.fiches.scope import visible_fiche_ids
-from conforme.fiches.waiting import Wanted, failure_of, outcome_of
+from conforme.fiches.waiting import SEARCH, Wanted, failure_of, let_go, outcome_of
 from conforme.fiches.workflows import DEADLINE, SALES
 from conforme.foundation.durable import JobContext, job
 from conforme.foundation.resources import Resources
@@ -76,12 +76,12 @@ def _unheard(line: Json) -> Json:
 
 async def _asked(resources: Resources, day: date) -> list[Json]:
     """What the job answers; it is kept no longer than the caller waits."""
-    identifier = f"search-{day.isoformat()}-{uuid4().hex}"
+    identifier = f"{SEARCH}{day.isoformat()}-{uuid4().hex}"
     wanted = Wanted(
         what=f"The sales of {day.isoformat()}",
         failed=f"Failed to fetch sales with calls for {day.isoformat()}..{day.isoformat()}",
     )
-    payload, durable = FetchSalesDay(day=day), resources.durable
+    payload = FetchSalesDay(day=day)
     try:
         outcome = await outcome_of(
             resources, search_sales_day, payload, id=identifier, key=None, wanted=wanted
@@ -90,5 +90,4 @@ async def _asked(resources: Resources, day: date) -> list[Json]:
             raise failure_of(outcome, wanted)
         return outcome.value
     finally:
-        await durable.cancel(identifier)
-        await durable.forget(identifier)
+        await let_go(resources.durable, identifier)

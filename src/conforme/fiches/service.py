@@ -1,14 +1,14 @@
 """Fetching from the CRM and storing what it said: load, call, store, with no transaction across the call."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 from conforme.crm.errors import GatewayFailed
 from conforme.crm.gateway import CrmGateway, SalesListing
 from conforme.crm.schemas import FicheDetails
-from conforme.crm.validation import Quarantined
-from conforme.fiches import store
+from conforme.fiches import noting, store
+from conforme.fiches.coverage import Span
+from conforme.fiches.noting import Answered
 from conforme.fiches.ports import RecordingsStore
 from conforme.fiches.store import DayFetched, Freshness
 from conforme.foundation import events
@@ -17,8 +17,10 @@ from conforme.foundation.resources import Resources
 from conforme.settings import Settings
 
 FETCHED = "fiche/fetched"
-_INT32_MAX = 2**31 - 1
-QUARANTINE_KEPT = 50
+
+
+class ListingCutShort(GatewayFailed):
+    """The CRM sent fewer sales than it announced"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,45 +85,30 @@ async def fetch_sales_day(resources: Resources, day: date) -> DayFetched:
 
     Raises:
         GatewayFailed: after noting it in the ledger.
+        ListingCutShort: after noting what came.
     """
-    listing = await list_sales_day(resources, day)
-    return _counted(listing, len({fiche.id for fiche in listing.fiches}))
+    _, fetched = await _searched(resources, day)
+    if fetched.error is not None:
+        raise ListingCutShort
+    return fetched
 
 
 async def list_sales_day(resources: Resources, day: date) -> SalesListing:
-    """The same for whoever wants the listing itself.
+    """The same for whoever wants the listing itself, as far as it came."""
+    answer, _ = await _searched(resources, day)
+    return answer.listing
 
-    Days are searched one by one: a listing does not say which day it holds a fiche for.
-    """
-    settings = resources.settings
-    with_recordings = settings.fiche_sales_include_recordings
-    gateway = CrmGateway(resources.outbound, settings)
-    fresh = details_freshness(
-        settings
-    )  # from before the call: what is sold meanwhile may not be in its answer
+
+async def _searched(resources: Resources, day: date) -> tuple[Answered, DayFetched]:
+    fresh = details_freshness(resources.settings)
     try:
-        listing = await gateway.sales(day, day, include_recordings=with_recordings)
+        answer = await noting.ask(resources, Span(day, day), fresh)
     except GatewayFailed as failure:
         async with resources.database.write() as session:
-            await store.note_day(session, day, fresh.at, DayFetched(error=failure.message))
+            await noting.hold(session)
+            await noting.note_failure(session, day, fresh.at, failure.message)
         raise
     async with resources.database.write() as session:
-        stored = await store.write_summaries(
-            session, listing.fiches, fresh, sales_date=day, with_recordings=with_recordings
-        )
-        await store.note_day(session, day, fresh.at, _counted(listing, stored))
-    return listing
-
-
-def _counted(listing: SalesListing, stored: int) -> DayFetched:
-    return DayFetched(
-        expected=min(max(listing.total, 0), _INT32_MAX),
-        stored=stored,
-        quarantined=len(listing.quarantined),
-        quarantine=quarantine(listing.quarantined),
-    )
-
-
-def quarantine(aside: Sequence[Quarantined]) -> list[dict[str, str | None]]:
-    """What the ledger keeps of fiches that could not be read: which and why, never what they say."""
-    return [{"fiche_id": each.fiche_id, "reason": each.reason} for each in aside[:QUARANTINE_KEPT]]
+        await noting.hold(session)
+        searched = await noting.divided(session, answer, (day,))
+        return answer, await noting.note(session, searched, day)

@@ -273,8 +273,8 @@ class Placed(Protocol):
     def sold(self) -> Span: ...
 
 
-async def move(session: WriteSession, places: Mapping[str, Placed]) -> None:
-    """Notes sales, by fiche id, on other days than before."""
+async def move(session: WriteSession, day: date, places: Mapping[str, Placed]) -> None:
+    """Notes sales, by fiche id, on other days than `day`; one that is not noted there any more is left alone."""
     if not places:
         return
     rows = [
@@ -291,13 +291,13 @@ async def move(session: WriteSession, places: Mapping[str, Placed]) -> None:
     await session.execute(
         update(FicheCache)
         .values({name: given.c[name] for name in moved})
-        .where(FicheCache.fiche_id == given.c.fiche_id)
+        .where(FicheCache.fiche_id == given.c.fiche_id, FicheCache.sales_date == day.isoformat())
         .execution_options(synchronize_session=False)
     )
 
 
 async def recount(session: WriteSession, days: Iterable[date]) -> None:
-    """Corrects the ledger of days that sales were moved from or to by the search of another one."""
+    """Counts anew what is noted on days that a search has touched, the one it told of and others."""
     affected = sorted(days)
     if not affected:
         return

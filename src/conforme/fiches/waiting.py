@@ -1,12 +1,13 @@
 """What a reader waits for, done as a job: ahead of work in the background, within the limits of all replicas."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime
+from typing import Final, TypeVar
 
 from pydantic import BaseModel
 
 from conforme.crm.errors import GatewayFailed
-from conforme.foundation.durable import Outcome, Priority
+from conforme.foundation.durable import Durable, JobContext, Outcome, Priority, schedule
 from conforme.foundation.errors import ConformeError, Misconfigured, Unavailable
 from conforme.foundation.faults import DeadlineExceeded, StepTimeout
 from conforme.foundation.jobs import Job
@@ -14,6 +15,9 @@ from conforme.foundation.resources import Resources
 
 READ_SECONDS = 120.0
 """Longest time a reader waits for the CRM, its turn, attempts and waits together."""
+READ, SEARCH = "read-", "search-"
+"""How the ids begin of jobs that a reader waits for: their answers may tell of people."""
+BATCH: Final = 500
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -44,6 +48,29 @@ async def outcome_of(
         if await durable.state(id) == "queued":
             await durable.cancel(id)
     raise Unavailable(f"{wanted.what} could not be fetched within {READ_SECONDS:g} seconds; try again later")
+
+
+async def let_go(durable: Durable, id: str) -> None:
+    """Forgets a job that nobody waits for any more, with what it answered; one that runs may end, and is forgotten later."""
+    state = await durable.state(id)
+    if state == "queued":
+        await durable.cancel(id)
+    if state != "running":
+        await durable.forget(id)
+
+
+@schedule("fiches/forget-answers", "*/10 * * * *")
+async def forget_answers(ctx: JobContext, _: datetime) -> dict[str, int]:
+    """Forgets what was answered to readers who did not come for it, or whose process died."""
+    return await ctx.step("forget", lambda: forget_unread(ctx.resources))
+
+
+async def forget_unread(resources: Resources, *, after: float = READ_SECONDS) -> dict[str, int]:
+    """Of jobs that ended more than `after` seconds ago nobody waits for the answer; how many were forgotten."""
+    forgotten = 0
+    while found := await resources.durable.delete_ended(after, BATCH, (READ, SEARCH)):
+        forgotten += found
+    return {"answers": forgotten}
 
 
 def failure_of(outcome: Outcome, wanted: Wanted) -> ConformeError:

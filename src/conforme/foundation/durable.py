@@ -230,8 +230,12 @@ class Durable:
 
     async def state(self, id: str) -> State | None:
         """Where a job stands; None when there is no such job (or it is kept no longer)."""
-        rows = await job_rows.read_rows(self.database, [id])
-        return rows[id].state if id in rows else None
+        return (await self.states([id])).get(id)
+
+    async def states(self, ids: Iterable[str]) -> dict[str, State]:
+        """Where these jobs stand, by one statement; those that there are not (or that are kept no longer) are left out."""
+        rows = await job_rows.read_rows(self.database, list(ids))
+        return {id: row.state for id, row in rows.items()}
 
     async def wait(self, id: str, timeout: float) -> Outcome:  # noqa: ASYNC109 -- the words of the port
         """How a job ended. Raises TimeoutError when it has not ended after `timeout` seconds."""
@@ -248,11 +252,15 @@ class Durable:
         """Deletes a job that has ended, its payload and all it answered."""
         await self._engine.delete([id])
 
-    async def delete_ended(self, older_than_seconds: float, batch: int) -> int:
-        """Forgets up to `batch` jobs that ended longer ago than that; returns how many."""
+    async def delete_ended(self, older_than_seconds: float, batch: int, like: Sequence[str] = ()) -> int:
+        """Forgets up to `batch` jobs that ended longer ago than that; returns how many.
+
+        `like` says how their ids begin: only such are forgotten, as far as they ended within the last day.
+        """
         values = {"age": int(older_than_seconds * 1000), "batch": batch}
+        found = job_rows.EXPIRED_LIKE.bindparams(beginnings=list(like)) if like else job_rows.EXPIRED
         async with self.database.read() as session:
-            ids = list((await session.scalars(job_rows.EXPIRED, values)).all())
+            ids = list((await session.scalars(found, values)).all())
         if ids:
             await self._engine.delete(ids)
         return len(ids)

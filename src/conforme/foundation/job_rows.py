@@ -81,6 +81,14 @@ EXPIRED = text(
     "select workflow_uuid from dbos.workflow_status"
     " where completed_at < (extract(epoch from now()) * 1000)::bigint - :age limit :batch"
 )
+EXPIRED_LIKE = text(
+    "select workflow_uuid from dbos.workflow_status"
+    " where completed_at between (extract(epoch from now()) * 1000)::bigint - 86400000"
+    " and (extract(epoch from now()) * 1000)::bigint - :age"
+    " and exists (select from unnest(:beginnings) beginning where starts_with(workflow_uuid, beginning))"
+    " limit :batch"
+).bindparams(bindparam("beginnings", type_=ARRAY(TEXT)))
+"""Looks at one day: what such jobs hold is forgotten all day long, and what escaped that goes with everything else."""
 OPEN_KEYS = text(
     """
     with waiting as (

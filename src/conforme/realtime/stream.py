@@ -18,13 +18,14 @@ from conforme.foundation.events import Event
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import iso
 from conforme.realtime.channels import authorise
-from conforme.realtime.hub import Hub, Subscription
+from conforme.realtime.hub import TAIL_BATCH, Hub, Subscription
 
 log = structlog.get_logger(__name__)
 
 LISTENING = "realtime.read"
 REPLAY_PAGE = 500
-WRITTEN_KEPT = 256
+WRITTEN_KEPT = 2 * TAIL_BATCH
+"""What the follower hands over at once is still there for the last listener that it goes to."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ async def stream(
             return
         if last is not None and last < live_from:
             async for event in _replay(database, listener.channels, last, live_from):
-                yield encode(event)
+                yield _encoded(event)  # read for this listener alone
         async for text in _live(subscription, listener, last or 0, replace(pace, life=ends - _clock())):
             yield text
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from pydantic import BaseModel
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, select, text, tuple_, update
 
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.errors import Conflict, NotFound
@@ -252,23 +252,41 @@ async def bring_back(
     return delivery
 
 
-async def overdue(session: ReadSession, before: datetime, limit: int) -> list[tuple[str, str, int]]:
-    """Deliveries whose turn should long have ended: id, endpoint and turn."""
-    query = (
-        select(WebhookDelivery.id, WebhookDelivery.endpoint_id, WebhookDelivery.turn)
-        .where(WebhookDelivery.status == "pending", WebhookDelivery.next_retry_at < before)
-        .order_by(WebhookDelivery.next_retry_at)
-        .limit(limit)
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """A delivery whose turn should long have ended."""
+
+    due_at: datetime
+    delivery_id: str
+    endpoint_id: str
+    turn: int
+
+
+async def overdue(
+    session: ReadSession, before: datetime, limit: int, last: Overdue | None = None
+) -> list[Overdue]:
+    """A page of the deliveries whose turn came before that, the most overdue first; those behind `last`."""
+    order = tuple_(WebhookDelivery.next_retry_at, WebhookDelivery.id)
+    columns = (
+        WebhookDelivery.next_retry_at,
+        WebhookDelivery.id,
+        WebhookDelivery.endpoint_id,
+        WebhookDelivery.turn,
     )
-    return [(row[0], row[1], row[2]) for row in await session.execute(query)]
+    query = select(*columns).where(
+        WebhookDelivery.status == "pending", WebhookDelivery.next_retry_at < before
+    )
+    query = query if last is None else query.where(order > tuple_(last.due_at, last.delivery_id))
+    rows = await session.execute(
+        query.order_by(WebhookDelivery.next_retry_at, WebhookDelivery.id).limit(limit)
+    )
+    return [Overdue(*row) for row in rows]
 
 
-async def turn_again(
-    session: WriteSession, delivery_id: str, endpoint_id: str, turn: int, at: datetime
-) -> Turn | None:
+async def turn_again(session: WriteSession, late: Overdue, at: datetime) -> Turn | None:
     """Another turn for a delivery whose job was lost; None when it has gone on meanwhile."""
-    await held(session, endpoint_id)
-    delivery = await session.get(WebhookDelivery, delivery_id, populate_existing=True)
-    if delivery is None or delivery.status != "pending" or delivery.turn != turn:
+    await held(session, late.endpoint_id)
+    delivery = await session.get(WebhookDelivery, late.delivery_id, populate_existing=True)
+    if delivery is None or delivery.status != "pending" or delivery.turn != late.turn:
         return None
     return _turn(delivery, at)

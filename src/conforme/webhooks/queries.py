@@ -69,16 +69,6 @@ async def attempts(session: Session, delivery: WebhookDelivery) -> Sequence[Webh
     return (await session.scalars(query.order_by(WebhookAttempt.attempt))).all()
 
 
-async def of_job(session: Session, job_id: str, *, limit: int) -> Sequence[WebhookDelivery]:
-    """The newest deliveries of a job, for whoever shows that job and has checked who asks."""
-    query = (
-        select(WebhookDelivery)
-        .where(WebhookDelivery.job_id == job_id)
-        .order_by(WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc())
-    )
-    return (await session.scalars(query.limit(limit))).all()
-
-
 @dataclass(frozen=True, slots=True)
 class Told:
     """How the deliveries of a job went, all together."""
@@ -114,11 +104,11 @@ async def endpoints_of(session: Session, subject: str) -> Sequence[WebhookEndpoi
     return (await session.scalars(query)).all()
 
 
-async def count_of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, int]:
-    """How many deliveries each of these jobs has; jobs without any are left out."""
+async def count_of_jobs(session: Session, actor: Actor, job_ids: Sequence[str]) -> dict[str, int]:
+    """How many deliveries each of these jobs has that the actor may see; jobs without any are left out."""
     query = (
         select(WebhookDelivery.job_id, func.count())
-        .where(WebhookDelivery.job_id.in_(job_ids))
+        .where(WebhookDelivery.job_id.in_(job_ids), _seen(actor))
         .group_by(WebhookDelivery.job_id)
     )
     return {row[0]: row[1] for row in await session.execute(query)}

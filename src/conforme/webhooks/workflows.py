@@ -17,7 +17,7 @@ from conforme.foundation.outages import outlast
 from conforme.foundation.resources import Resources
 from conforme.settings import Settings
 from conforme.webhooks import deliveries
-from conforme.webhooks.deliveries import Rhythm, Turn
+from conforme.webhooks.deliveries import Overdue, Rhythm, Turn
 from conforme.webhooks.sending import Clock, Outcome, Parcel, send
 
 LOST_AFTER: Final = timedelta(minutes=5)
@@ -98,16 +98,24 @@ async def resume_lost(ctx: JobContext, _: datetime) -> dict[str, int]:
 
 async def resume(resources: Resources, *, after: timedelta = LOST_AFTER) -> dict[str, int]:
     """Looks at turns that are at least `after` late; how many there were, and how many were lost."""
-    async with resources.database.read() as session:
-        late = await deliveries.overdue(session, now() - after, LOOKED_AT)
-    resumed = 0
-    for delivery_id, endpoint_id, turn in late:
-        if await resources.durable.state(job_id_of(delivery_id, turn)) not in {"queued", "running"}:
-            async with resources.database.write() as session:
-                found = await deliveries.turn_again(session, delivery_id, endpoint_id, turn, now())
-                await dispatch(session, resources.durable, found)
-            resumed += found is not None
-    return {"late": len(late), "resumed": resumed}
+    counts, before, last = {"late": 0, "resumed": 0}, now() - after, None
+    while True:
+        async with resources.database.read() as session:
+            late = await deliveries.overdue(session, before, LOOKED_AT, last)
+        states = await resources.durable.states(job_id_of(each.delivery_id, each.turn) for each in late)
+        counts["late"] += len(late)
+        for last in late:
+            if states.get(job_id_of(last.delivery_id, last.turn)) not in {"queued", "running"}:
+                counts["resumed"] += await _turned(resources, last)
+        if len(late) < LOOKED_AT:
+            return counts
+
+
+async def _turned(resources: Resources, late: Overdue) -> bool:
+    async with resources.database.write() as session:
+        turn = await deliveries.turn_again(session, late, now())
+        await dispatch(session, resources.durable, turn)
+    return turn is not None
 
 
 @schedule("webhook/retention", "37 3 * * *")
