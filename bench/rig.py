@@ -97,8 +97,12 @@ class Audited:
 class Rig:
     """The database and the sandbox, and how to put replicas on them."""
 
-    def __init__(self, url: str, postmaster: int, sandbox: Mapping[str, str], model_url: str) -> None:
+    def __init__(
+        self, url: str, postmaster: int, sandbox: Mapping[str, str], addresses: Mapping[str, str]
+    ) -> None:
         self.url = url
+        self.addresses = addresses
+        """Of the sandbox's services, for their control routes."""
         self.database = Database(url, pool_size=2)
         self.config_id = 0
         self.environment = {
@@ -111,19 +115,20 @@ class Rig:
             "TRANSCRIPTION_ELEVENLABS_RATE_LIMIT_PER_MINUTE": "6000",
         }
         self._postmaster = psutil.Process(postmaster)
-        self._model_url = model_url
 
     async def answer_after(self, milliseconds: float) -> None:
         """Sets the time of each answer of the model."""
         async with httpx2.AsyncClient(trust_env=False) as client:
-            told = await client.post(f"{self._model_url}/__sandbox__/latency", json={"base_ms": milliseconds})
+            told = await client.post(
+                f"{self.addresses['model']}/__sandbox__/latency", json={"base_ms": milliseconds}
+            )
             told.raise_for_status()
 
     @asynccontextmanager
     async def replica(self, **environment: str) -> AsyncGenerator[Replica]:
         """A `conforme serve` of its own, stopped by SIGTERM."""
-        port = _free_port()
-        command = [*_python("conforme.cli"), "serve", "--port", str(port)]
+        port = free_port()
+        command = [*python("conforme.cli"), "serve", "--port", str(port)]
         with _process(command, self.environment | environment) as process:
             headers = {"Authorization": f"Bearer {TOKEN}"}
             async with httpx2.AsyncClient(
@@ -134,6 +139,10 @@ class Rig:
 
     def cpu(self, replicas: Sequence[Replica]) -> Cpu:
         """Those replicas and the whole PostgreSQL server, backends that have ended included."""
+        return Cpu(sum(replica.cpu() for replica in replicas), self.database_cpu())
+
+    def database_cpu(self) -> float:
+        """Of the whole PostgreSQL server, backends that have ended included."""
         own = self._postmaster.cpu_times()
         database = own.user + own.system + own.children_user + own.children_system
         for child in self._postmaster.children():
@@ -142,7 +151,7 @@ class Rig:
             except psutil.NoSuchProcess:
                 continue
             database += times.user + times.system
-        return Cpu(sum(replica.cpu() for replica in replicas), database)
+        return database
 
     async def audit(self, replicas: Sequence[Replica], fiches: Sequence[str]) -> list[Audited]:
         """Asks for one audit per fiche, the replicas in turn, and waits until all have completed."""
@@ -193,7 +202,7 @@ def fiches() -> list[str]:
 
 
 @asynccontextmanager
-async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[Rig]:
+async def rig(sales: int = SALES, *, fault_rate: float = 0.0, attempts: int = 0) -> AsyncGenerator[Rig]:
     """A database, a sandbox with so many sales a day and the configuration of `STEPS` steps, until the block ends."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conforme-bench-")))
@@ -201,11 +210,11 @@ async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[
         url = stack.enter_context(migrated_database(settings))
         postmaster = int((folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
         told = folder / "sandbox.json"
-        command = [*_python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(sales)]
-        command += ["--fault-rate", str(fault_rate)]
+        command = [*python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(sales)]
+        command += ["--fault-rate", str(fault_rate), "--attempts-per-sale", str(attempts)]
         sandbox = stack.enter_context(_process(command, dict(os.environ)))
         world = _told(told, sandbox)
-        made = Rig(url, postmaster, world["environment"], world["addresses"]["model"])
+        made = Rig(url, postmaster, world["environment"], world["addresses"])
         async with AsyncExitStack() as closing:
             closing.push_async_callback(made.database.dispose)
             async with made.database.write() as session:
@@ -213,7 +222,7 @@ async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[
             yield made
 
 
-def _python(module: str) -> list[str]:
+def python(module: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import main; main()"]
 
 
@@ -256,7 +265,7 @@ def _require_start(process: subprocess.Popen[bytes], limit: float) -> None:
         raise RuntimeError("a process of the bench did not start")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
