@@ -18,6 +18,9 @@ from bench.rig import TOKEN, free_port, python
 LONG_SECONDS = 20.0
 """A life that is long enough for its memory to tell anything."""
 
+WARM_SECONDS = 60.0
+"""By then everything has been imported and met once."""
+
 
 @dataclass
 class Life:
@@ -117,6 +120,12 @@ async def _answers(url: str) -> bool:
 def client_of(url: str, seconds: float = 30) -> httpx2.AsyncClient:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     return httpx2.AsyncClient(base_url=url, headers=headers, timeout=seconds, trust_env=False)
+
+
+def growth_within(life: Life) -> float:
+    """What a life ended with, as a multiple of what it had after its first minute; 1 for a shorter one."""
+    early = [size for age, size in life.memory if WARM_SECONDS <= age < 2 * WARM_SECONDS]
+    return life.memory[-1][1] / max(early) if early else 1.0
 
 
 def growth(lives: list[Life]) -> tuple[float, float]:

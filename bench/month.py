@@ -26,7 +26,7 @@ from typing import Any
 import httpx2
 
 from bench.account import SERVICES, Line, Outside, bill, books, paid_again, rows
-from bench.lives import Life, Lives, client_of, growth
+from bench.lives import Life, Lives, client_of, growth, growth_within
 from bench.pace import told as pace_told
 from bench.rig import DAY, Rig, rig, rubric
 from conforme.audit_configs import service
@@ -101,6 +101,8 @@ class Asked:
 
     audit_id: int
     at: float
+    waited: float
+    """Before a replica took the request: now and then none was there."""
 
 
 @dataclass
@@ -119,21 +121,24 @@ class Month:
     figures: dict[str, Any] = field(default_factory=dict[str, Any])
 
     async def get(self, path: str) -> dict[str, Any]:
-        return await self._call("GET", path)
+        return (await self.call("GET", path))[0]
 
     async def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        return await self._call("POST", path, body)
+        return (await self.call("POST", path, body))[0]
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Asks whichever replica answers; one that dies meanwhile is no answer."""
+    async def call(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], float]:
+        """Asks whichever replica answers, and says when that one was asked; one that dies meanwhile is no answer."""
         async with asyncio.timeout(90):
             while True:
                 for url in await self.lives.ready():
                     with contextlib.suppress(httpx2.TransportError):
+                        at = time.time()
                         async with client_of(url) as client:
                             answer = await client.request(method, path, json=body)
                         if answer.status_code < 500:
-                            return answer.raise_for_status().json()
+                            return answer.raise_for_status().json(), at
                 await asyncio.sleep(0.2)
 
     def check(self, name: str, told: str, *, holds: bool) -> None:
@@ -256,8 +261,9 @@ async def _ask(month: Month) -> None:
         for sale in population.sales(day):
             await asyncio.sleep(ASK_SECONDS)
             wish = {"fiche_id": sale.fiche_id, "audit_config_id": month.config_ids[0]}
-            at = time.time()
-            month.asked.append(Asked(int((await month.post("/api/audits/run", wish))["audit_db_id"]), at))
+            wished = time.time()
+            answer, at = await month.call("POST", "/api/audits/run", wish)
+            month.asked.append(Asked(int(answer["audit_db_id"]), at, at - wished))
         day += timedelta(days=1)
 
 
@@ -306,6 +312,7 @@ async def _account(month: Month, run: dict[str, Any], seconds: float) -> None:
     [[recordings]] = await rows(database, "select count(*) from recordings")
     lives = month.lives.all
     application, postgres = sum(life.cpu for life in lives), month.made.database_cpu()
+    # Each life costs some seconds of the application's before it works.
     month.figures |= {
         "seconds": round(seconds),
         "fiches_per_minute": round(fiches / seconds * 60, 1),
@@ -316,8 +323,9 @@ async def _account(month: Month, run: dict[str, Any], seconds: float) -> None:
         "cpu_per_fiche": round((application + postgres) / fiches, 3),
         "cpu_per_fiche_application": round(application / fiches, 3),
         "cpu_per_fiche_postgres": round(postgres / fiches, 3),
-        "cpu_of_beginnings": "each life costs some seconds of the application's",
     }
+    unheard = "select transcription_state, transcription_error, count(*) from recordings where not has_transcription group by 1, 2"
+    month.figures["not transcribed"] = [list(row) for row in await rows(database, unheard)]
     _account_of_memory(month, lives)
     await _account_of_starts(month)
 
@@ -329,8 +337,10 @@ def _account_of_memory(month: Month, lives: list[Life]) -> None:
     series = [f"{age:.0f} s: {size / 1e6:.0f}" for age, size in longest.memory[::every]]
     month.figures["peaks_mb"] = [[round(life.age), round(life.peak / 1e6)] for life in lives]
     month.figures["longest_life_mb"] = series
-    told = f"peaks of the first third {first:.0f} MB, of the last {last:.0f} MB; longest life: {', '.join(series)}"
-    month.check("memory stays flat", told, holds=0 < last <= GROWTH_GOAL * first)
+    within = max((growth_within(life) for life in lives), default=1.0)
+    told = f"peaks of the first third {first:.0f} MB, of the last {last:.0f} MB; within a life at most"
+    told += f" {within:.2f} times from its first minute on; longest life: {', '.join(series)}"
+    month.check("memory stays flat", told, holds=0 < last <= GROWTH_GOAL * first and within <= GROWTH_GOAL)
 
 
 async def _account_of_starts(month: Month) -> None:
@@ -339,6 +349,7 @@ async def _account_of_starts(month: Month) -> None:
     found = await rows(month.made.database, query, ids=[each.audit_id for each in month.asked])
     started = {row[0]: row[2] or math.inf for row in found}
     month.figures["asked_for"] = dict(Counter(row[1] for row in found))
+    month.figures["waited for a replica that answers"] = summary([each.waited for each in month.asked])
     waits = {each: started[each.audit_id] - each.at for each in month.asked}
     calm = [wait for each, wait in waits.items() if not _disturbed(each.at, wait, month.deaths)]
     for name, some in (("of all", list(waits.values())), ("without a death beside it", calm)):
@@ -406,7 +417,9 @@ async def _stop_and_take_up_again(month: Month) -> None:
     await month.post(f"{API}/runs/{run_id}/retry-failed")
     whole = await _end_of(month, run_id)
     lines = await books(month.made.database, whole, fiches)
-    lines += await paid_again(month.outside, [], {})
+    # What had been answered and was not stored yet when the calls were cut off is lost as by a death.
+    lines += await paid_again(month.outside, [stopped, stopped + ended], {})
+    lines += await bill(month.made.database)
     month.lines += [Line(f"taken up again: {line.name}", line.holds, line.told) for line in lines]
 
 

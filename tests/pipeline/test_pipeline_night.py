@@ -52,7 +52,7 @@ async def test_though_replicas_are_killed_again_and_again_a_night_accounts_for_e
         configs = [site.config_id, second]
         run_id = await asked_for(client, configs, retryFailed=True, maxRetries=2)
     for _ in range(KILLS):
-        await _got_on(site, chance.randint(4, 16))
+        await _got_on(site, chance.randint(4, 12))
         number = chance.randrange(len(night))
         night[number].kill()
         await account.note_death()
@@ -64,7 +64,7 @@ async def test_though_replicas_are_killed_again_and_again_a_night_accounts_for_e
         found = await _ended(client, run_id, 60)
     assert found["status"] in {"completed", "partial"}
     outcomes = await check_books(site.database, found, SALES)
-    assert found["auditsRun"] == 2 * outcomes["successful"]
+    assert found["auditsRun"] >= 2 * outcomes["successful"] > 0
     await _told_once(site.database, run_id)
     await account.check()
 
