@@ -56,9 +56,8 @@ async def test_though_replicas_are_killed_again_and_again_a_night_accounts_for_e
         number = chance.randrange(len(night))
         night[number].kill()
         await account.note_death()
-        night[number] = site.start(
-            _port(night[number]), **PATIENT
-        )  # it is not waited for: it may die while it begins
+        # It is not waited for: it may die while it begins.
+        night[number] = site.start(_port(night[number]), **PATIENT)
     await night[0].ready()
     async with site.client(night[0].url) as client:
         found = await _ended(client, run_id, 60)
