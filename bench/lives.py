@@ -31,6 +31,7 @@ class Life:
     memory: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     """Age in seconds, resident bytes."""
     cpu: float = 0.0
+    killed: bool = False
 
     @property
     def age(self) -> float:
@@ -90,6 +91,7 @@ class Lives:
         self.now[number] = self._begin(number)
 
     def _end(self, life: Life) -> None:
+        life.killed = True
         if life.process.poll() is None:
             os.killpg(life.process.pid, signal.SIGKILL)
         life.process.wait()
@@ -101,7 +103,11 @@ class Lives:
 
     def died(self) -> list[int | None]:
         """Exit codes of processes that ended without being killed."""
-        return [life.process.poll() for life in self.now if life.process.poll() is not None]
+        return [
+            life.process.returncode
+            for life in self.now
+            if not life.killed and life.process.poll() is not None
+        ]
 
     async def ready(self) -> list[str]:
         """The replicas that answer now, the one that has lived longest first."""
