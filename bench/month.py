@@ -11,6 +11,7 @@ import json
 import math
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -146,6 +147,7 @@ class Month:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, it leaves no process behind
     if not asyncio.run(_main(Sizes.of_environment())):
         sys.exit(1)
 
