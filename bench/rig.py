@@ -101,6 +101,8 @@ class Rig:
         self, url: str, postmaster: int, sandbox: Mapping[str, str], addresses: Mapping[str, str]
     ) -> None:
         self.url = url
+        self.addresses = addresses
+        """Of the sandbox's services, for their control routes."""
         self.database = Database(url, pool_size=2)
         self.config_id = 0
         self.environment = {
@@ -113,26 +115,26 @@ class Rig:
             "TRANSCRIPTION_ELEVENLABS_RATE_LIMIT_PER_MINUTE": "6000",
         }
         self._postmaster = psutil.Process(postmaster)
-        self._addresses = addresses
 
     async def answer_after(self, milliseconds: float) -> None:
         """Sets the time of each answer of the model."""
         async with httpx2.AsyncClient(trust_env=False) as client:
-            model = self._addresses["model"]
-            told = await client.post(f"{model}/__sandbox__/latency", json={"base_ms": milliseconds})
+            told = await client.post(
+                f"{self.addresses['model']}/__sandbox__/latency", json={"base_ms": milliseconds}
+            )
             told.raise_for_status()
 
     async def asked_of(self, service: str) -> int:
         """How many requests a service of the sandbox has got."""
         async with httpx2.AsyncClient(trust_env=False) as client:
-            counts = await client.get(f"{self._addresses[service]}/__sandbox__/counts")
+            counts = await client.get(f"{self.addresses[service]}/__sandbox__/counts")
         return sum(route["requests"] for route in counts.raise_for_status().json()["routes"].values())
 
     @asynccontextmanager
     async def replica(self, **environment: str) -> AsyncGenerator[Replica]:
         """A `conforme serve` of its own, stopped by SIGTERM."""
-        port = _free_port()
-        command = [*_python("conforme.cli"), "serve", "--port", str(port)]
+        port = free_port()
+        command = [*python("conforme.cli"), "serve", "--port", str(port)]
         with _process(command, self.environment | environment) as process:
             headers = {"Authorization": f"Bearer {TOKEN}"}
             async with httpx2.AsyncClient(
@@ -143,6 +145,10 @@ class Rig:
 
     def cpu(self, replicas: Sequence[Replica]) -> Cpu:
         """Those replicas and the whole PostgreSQL server, backends that have ended included."""
+        return Cpu(sum(replica.cpu() for replica in replicas), self.database_cpu())
+
+    def database_cpu(self) -> float:
+        """Of the whole PostgreSQL server, backends that have ended included."""
         own = self._postmaster.cpu_times()
         database = own.user + own.system + own.children_user + own.children_system
         for child in self._postmaster.children():
@@ -151,7 +157,7 @@ class Rig:
             except psutil.NoSuchProcess:
                 continue
             database += times.user + times.system
-        return Cpu(sum(replica.cpu() for replica in replicas), database)
+        return database
 
     async def audit(self, replicas: Sequence[Replica], fiches: Sequence[str]) -> list[Audited]:
         """Asks for one audit per fiche, the replicas in turn, and waits until all have completed."""
@@ -202,7 +208,7 @@ def fiches() -> list[str]:
 
 
 @asynccontextmanager
-async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[Rig]:
+async def rig(sales: int = SALES, *, fault_rate: float = 0.0, attempts: int = 0) -> AsyncGenerator[Rig]:
     """A database, a sandbox with so many sales a day and the configuration of `STEPS` steps, until the block ends."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="conforme-bench-")))
@@ -210,8 +216,8 @@ async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[
         url = stack.enter_context(migrated_database(settings))
         postmaster = int((folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
         told = folder / "sandbox.json"
-        command = [*_python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(sales)]
-        command += ["--fault-rate", str(fault_rate)]
+        command = [*python("conforme.cli"), "sandbox", "--json", str(told), "--sales-per-day", str(sales)]
+        command += ["--fault-rate", str(fault_rate), "--attempts-per-sale", str(attempts)]
         sandbox = stack.enter_context(_process(command, dict(os.environ)))
         world = _told(told, sandbox)
         made = Rig(url, postmaster, world["environment"], world["addresses"])
@@ -222,7 +228,7 @@ async def rig(sales: int = SALES, *, fault_rate: float = 0.0) -> AsyncGenerator[
             yield made
 
 
-def _python(module: str) -> list[str]:
+def python(module: str) -> list[str]:
     return [sys.executable, "-c", f"from {module} import main; main()"]
 
 
@@ -265,7 +271,7 @@ def _require_start(process: subprocess.Popen[bytes], limit: float) -> None:
         raise RuntimeError("a process of the bench did not start")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -147,6 +147,9 @@ def sandbox(  # noqa: PLR0913, PLR0917 -- one parameter per option
     speech_latency_ms: Annotated[float, typer.Option(help="Time of each transcription.", min=0)] = 0.0,
     crm_latency_ms: Annotated[float, typer.Option(help="Time of each answer of the CRM.", min=0)] = 0.0,
     sales_per_day: Annotated[int, typer.Option(help="Sales of each day.", min=0, max=200)] = 12,
+    attempts_per_sale: Annotated[
+        int, typer.Option(help="Calls that came to nothing before each sale.", min=0, max=2)
+    ] = 0,
 ) -> None:
     """Simulate every outside system on loopback until stopped: CRM, speech, model, Pusher, webhooks, mail.
 
@@ -164,6 +167,7 @@ def sandbox(  # noqa: PLR0913, PLR0917 -- one parameter per option
         speech_latency=Latency(base_ms=speech_latency_ms),
         crm_latency=Latency(base_ms=crm_latency_ms),
         sales_per_day=sales_per_day,
+        attempts_per_sale=attempts_per_sale,
     )
 
     def announce(world: Sandbox) -> None:

@@ -47,7 +47,8 @@ class Room:
         }
         selection = rules.pop("selection", None) or Selection(mode="manual", fiche_ids=fiche_ids)
         rules.setdefault("specific_audit_configs", (self.config_id,))
-        whole = ScheduleRules(timing=Timing(schedule_type="MANUAL"), selection=selection, **rules)
+        rules.setdefault("timing", Timing(schedule_type="MANUAL"))
+        whole = ScheduleRules(selection=selection, **rules)
         row = AutomationSchedule(name="Chaque nuit", **columns_of(whole), **owner_columns(owner), **said)
         async with self.database.write() as session:
             session.add(row)

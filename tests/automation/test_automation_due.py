@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from cronsim import CronSim
+from due_reference import ZONES, reference
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +15,6 @@ from conforme.automation.due import backlog, cron_of, next_due, upcoming
 from conforme.automation.firing import Missed, decide
 from conforme.automation.rules import Timing
 
-ZONES = ("Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Chatham")
-"""Two hemispheres, one without changes of the clock, one that changes by half an hour, two with odd offsets."""
 WINDOW = timedelta(minutes=20)
 
 
@@ -31,19 +29,6 @@ def at(text: str, zone: str = "UTC") -> datetime:
 
 def shown(instants: Sequence[datetime], zone: str) -> list[str]:
     return [format(instant.astimezone(ZoneInfo(zone)), "%Y-%m-%d %H:%M %Z") for instant in instants]
-
-
-def reference(expression: str, zone: str, after: datetime, count: int) -> list[datetime]:
-    """The library's times. It reads `*/n` as unrestricted days, and minutes of `*` as an interval: we do neither."""
-    minute, hour, day, month, weekday = expression.split()
-    spelt = [minute.replace("*", "0-59"), hour, _restricted(day, "1-31"), month, _restricted(weekday, "0-7")]
-    # It counts in whole seconds.
-    times = CronSim(" ".join(spelt), after.astimezone(ZoneInfo(zone)))
-    return [found.astimezone(UTC) for found in islice(times, count)]
-
-
-def _restricted(field: str, whole: str) -> str:
-    return field if field == "*" else field.replace("*", whole)
 
 
 @st.composite

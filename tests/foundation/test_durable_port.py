@@ -84,6 +84,11 @@ async def test_a_child_that_is_queued_already_is_adopted(durable: Durable) -> No
         assert list(await session.scalars(query)) == ["adopted", "adopted"]
 
 
+async def test_a_parent_without_children_goes_on_at_once(durable: Durable) -> None:
+    outcome = await run(durable, jobs.PARENT, "childless", children=0)
+    assert outcome.ok, outcome
+
+
 async def test_children_are_queued_by_one_statement_however_many_they_are(durable: Durable) -> None:
     queued: list[str] = []
 

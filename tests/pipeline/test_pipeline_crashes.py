@@ -4,54 +4,16 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from dataclasses import dataclass, field
 
 import pytest
-from pipeline_audits import Asked, Client, ledger, rows, told
+from pipeline_account import Account
+from pipeline_audits import Asked, Client, rows, told
 from pipeline_processes import free_port, until
 from pipeline_site import Site
 
 pytestmark = pytest.mark.crash
 
 SERVICES = ("crm", "speech", "model")
-
-
-@dataclass
-class Account:
-    """What the providers were asked, against what had been stored each time a process died."""
-
-    site: Site
-    lost: Counter[str] = field(default_factory=Counter[str])
-    """By service: questions asked, and not yet stored when the process died: these may be asked again."""
-
-    async def stored(self) -> Counter[str]:
-        [[heard]] = await rows(self.site.database, "select count(*) from recordings where has_transcription")
-        [[judged]] = await rows(self.site.database, "select count(*) from audit_step_results where traite")
-        return Counter(speech=heard, model=judged)
-
-    async def asked(self) -> Counter[str]:
-        """Different questions, however often each was asked; of those under way all are taken for different."""
-        services = ("speech", "model")
-        return Counter({name: await self.site.outside.questions(name) for name in services})
-
-    async def note_death(self) -> None:
-        stored = await self.stored()  # first: a replica that lives must not hide what was lost
-        self.lost += await self.asked() - stored
-
-    async def check(self) -> None:
-        """Only what was under way at a death was asked again, and each answer kept is on the account once."""
-        stored = await self.stored()
-        assert await self.asked() == stored
-        for service in ("speech", "model"):
-            counts = await self.site.outside.counts(service)
-            requests = sum(route["requests"] for route in counts["routes"].values())
-            repeated = sum(route["repeated"] for route in counts["routes"].values())
-            assert requests <= stored[service] + self.lost[service]
-            assert repeated <= self.lost[service]
-        for kind in ("speech", "model"):
-            paid = await ledger(self.site.database, kind)
-            assert set(paid.values()) == {1}
-            assert len(paid) == stored[kind]
 
 
 async def _ask(client: Client, site: Site, count: int) -> list[Asked]:

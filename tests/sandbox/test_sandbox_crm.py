@@ -175,6 +175,18 @@ def test_the_written_call_names_the_people_and_the_price_of_its_fiche() -> None:
         assert f"{int(sale.cast.offer.monthly)} euros" in said
 
 
+@pytest.mark.parametrize("attempts", [0, 1, 2])
+def test_attempts_before_a_sale_are_calls_of_their_own_and_change_nothing_of_the_sale(attempts: int) -> None:
+    plain, tried = _population(sales_per_day=24), _population(sales_per_day=24, attempts_per_sale=attempts)
+    for known, sale in zip(plain.sales(DAY), tried.sales(DAY), strict=True):
+        assert sale == known
+        references = [one.reference for one in tried.recordings(sale)]
+        assert references[attempts:] == [one.reference for one in plain.recordings(known)]
+        assert len(set(references)) == len(references), "no two recordings of a sale are the same"
+        starts = [one.start for one in tried.recordings(sale)]
+        assert min(starts[attempts:]) > max(starts[:attempts], default=datetime.min.replace(tzinfo=UTC))
+
+
 def test_more_sales_than_a_day_can_number_are_refused() -> None:
     with pytest.raises(ValueError, match="at most 1000"):
         _population(sales_per_day=1001)

@@ -169,8 +169,8 @@ async def reap(resources: Resources) -> dict[str, Any]:
 async def stop(resources: Resources, audits: Sequence[tuple[int, str]]) -> dict[str, Any]:
     """Cancels the jobs of these audits, calls in flight included, and ends those that have not ended."""
     reason = AuditFailed("The audit was cancelled", phase="cancelled", code=STOPPED)
+    await resources.durable.cancel(*(job_id for _, job_id in audits))
     for audit_id, job_id in audits:
-        await resources.durable.cancel(job_id)
         async with resources.database.write() as session:
             await end_as_failed(session, resources.durable, audit_id, reason, job_id=job_id)
     return {"stopped": len(audits)}

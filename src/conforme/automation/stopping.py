@@ -1,7 +1,5 @@
 """Stopping runs, taking them up again, and ending what was lost (spec/automation §12.11, §12.12)."""
 
-import asyncio
-from collections.abc import Awaitable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -32,8 +30,6 @@ from conforme.foundation.resources import Resources
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 5
-"""Pieces of work that are stopped at the same time: each takes a connection."""
 LOST_AFTER: Final = timedelta(minutes=2)
 LOOKED_AT: Final = 200
 WORKING: Final = frozenset({"queued", "running"})
@@ -101,11 +97,12 @@ async def stop(resources: Resources, run_id: int) -> dict[str, Any]:
         return {"stopped": 0}
     if run.selected_at is None:
         await resources.durable.cancel(run.job_id)
+    before_audits = [each for each in items if each.stage != AUDITS]
     begun = [(each.id, each.job_id) for each in audits if run_queries.is_open(each)]
-    await _together(
-        [endings.stop(resources, [each]) for each in begun]
-        + [_stop_fiche(resources, item) for item in items if item.stage != AUDITS]
-    )
+    await resources.durable.cancel(*(each.job_id for each in before_audits if each.job_id))
+    await endings.stop(resources, begun)
+    for item in before_audits:
+        await fiche_work.end(resources, _work(item), End(IGNORED, RUN_CANCELLED))
     async with resources.database.write() as session:
         held = await run_queries.held(session, run_id)
         if held is not None and held.status in OPEN and held.selected_at is None:
@@ -113,24 +110,8 @@ async def stop(resources: Resources, run_id: int) -> dict[str, Any]:
     return {"stopped": len(begun) + len(items)}
 
 
-async def _stop_fiche(resources: Resources, item: AutomationRunFiche) -> None:
-    if item.job_id is not None:
-        await resources.durable.cancel(item.job_id)
-    await fiche_work.end(resources, _work(item), End(IGNORED, RUN_CANCELLED))
-
-
 def _work(item: AutomationRunFiche) -> Work:
     return Work(item.run_id, item.fiche_id, item.begun)
-
-
-async def _together(work: Iterable[Awaitable[Any]]) -> None:
-    places = asyncio.Semaphore(AT_ONCE)
-
-    async def placed(one: Awaitable[Any]) -> None:
-        async with places:
-            await one
-
-    await asyncio.gather(*(placed(one) for one in work))
 
 
 async def retry_failed(session: WriteSession, durable: Durable, actor: Actor, run_id: int) -> AutomationRun:

@@ -224,9 +224,13 @@ class Durable:
         enqueue = partial(self._engine.enqueue, children=[child], delay=delay_seconds)
         await (await session.connection()).run_sync(enqueue)
 
-    async def cancel(self, id: str) -> None:
-        """Cancels a job and its children, queued or running; the call in flight is cancelled too."""
-        await self._engine.cancel(id)
+    async def cancel(self, *ids: str) -> None:
+        """Cancels jobs and their children, queued or running; calls in flight are cancelled too.
+
+        All jobs before any of their children: however many there are, nothing new is begun meanwhile.
+        """
+        if ids:
+            await self._engine.cancel(ids)
 
     async def state(self, id: str) -> State | None:
         """Where a job stands; None when there is no such job (or it is kept no longer)."""
@@ -508,8 +512,8 @@ class _Engine:
         if own[0] != "PENDING" or own[1] != _engine_context().owner_xid:
             raise error.DBOSWorkflowConflictIDError(id)
 
-    async def cancel(self, id: str) -> None:
-        await self._outside().cancel_workflow_async(id, cancel_children=True)
+    async def cancel(self, ids: Sequence[str]) -> None:
+        await self._outside().cancel_workflows_async(list(ids), cancel_children=True)
 
     async def cancel_children(self, id: str) -> None:
         def cancel() -> None:

@@ -101,6 +101,8 @@ class JobContext:
         if not isinstance(self._job, Job):
             raise TypeError("a schedule starts no children: let it dispatch a job")
         check_children(self._job, children, self._host.settings)
+        if not children:
+            return []
         return await self._alone(self._host.run_children(self, children))
 
     async def sleep(self, seconds: float) -> None:

@@ -20,6 +20,9 @@ from conforme.sandbox.speaking import speak
 FIRST_DAY = date(2024, 1, 1)
 RANKS_PER_DAY = 1000
 FIRST_ID = 1_000_000
+ATTEMPTS = ("appel-coupe", "faux-numero", "appel-silencieux")
+"""Scenarios of calls that come to nothing."""
+MOST_ATTEMPTS = 2
 MIX: tuple[Quality, ...] = ("bon", "mauvais", "bon", "moyen", "bon", "mauvais", "moyen", "bon")
 """Qualities of a day's sales, in turn: a small day already holds good ones and bad ones."""
 _NAME = re.compile(
@@ -68,15 +71,20 @@ class Population:
         *,
         seed: int = 1,
         sales_per_day: int = 12,
+        attempts_per_sale: int = 0,
         closed_weekdays: frozenset[int] = frozenset(),
         now: Callable[[], datetime] | None = None,
     ) -> None:
         if not 0 <= sales_per_day <= RANKS_PER_DAY:
             raise ValueError(f"a day holds at most {RANKS_PER_DAY} sales")
+        if not 0 <= attempts_per_sale <= MOST_ATTEMPTS:
+            raise ValueError(f"at most {MOST_ATTEMPTS} attempts are added to a sale")
         self.corpus = corpus
         self.seed = seed
         self.sales_per_day = sales_per_day
         """May grow at any time: sales already seen keep their ids and their content."""
+        self.attempts_per_sale = attempts_per_sale
+        """Calls that came to nothing before each sale, beside those that some sales have anyway."""
         self.closed_weekdays = closed_weekdays
         """Days without a sale; Monday is 0."""
         self._now = now
@@ -151,6 +159,9 @@ class Population:
         attempt = dice.choices(("", "appel-coupe", "appel-silencieux", "faux-numero"), (70, 14, 12, 4))[0]
         if attempt:
             plan.insert(0, (attempt, timedelta(days=4 if second else 0, minutes=dice.randint(40, 180))))
+        others = [each for each in ATTEMPTS if each != attempt]  # no two recordings of a sale are the same
+        for number, scenario in enumerate(others[: self.attempts_per_sale]):
+            plan.insert(0, (scenario, timedelta(days=5 + number)))
         return tuple(
             self._recording(sale, rank, scenario, sale.at - before, dice)
             for rank, (scenario, before) in enumerate(plan)

@@ -59,6 +59,8 @@ class SandboxOptions:
     hearing: Hearing = field(default_factory=Hearing)
     gateway_faults: GatewayFaults = field(default_factory=GatewayFaults)
     sales_per_day: int = 12
+    attempts_per_sale: int = 0
+    """Calls that came to nothing before each sale, beside those that some sales have anyway."""
     now: Callable[[], datetime] | None = None
     """When set, sales later than this have not happened yet."""
     ports: Ports = field(default_factory=Ports)
@@ -72,7 +74,11 @@ class Sandbox:
         given = self.options
         corpus = load_corpus()
         self.population = Population(
-            corpus, seed=given.seed, sales_per_day=given.sales_per_day, now=given.now
+            corpus,
+            seed=given.seed,
+            sales_per_day=given.sales_per_day,
+            attempts_per_sale=given.attempts_per_sale,
+            now=given.now,
         )
         self.gateway = Gateway(self.population, faults=given.gateway_faults)
         self.speech_desk = SpeechDesk(corpus, hearing=given.hearing)
