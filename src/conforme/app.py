@@ -39,6 +39,7 @@ from conforme.audits.settling import connect as connect_runs
 from conforme.audits.speaker_routes import router as speakers
 from conforme.audits.status import audit_status, audits_of_fiches
 from conforme.automation.outcomes import audit_ended
+from conforme.automation.queries import token_of
 from conforme.automation.routes import router as automation
 from conforme.automation.run_reads import visible_run_ids
 from conforme.automation.run_routes import router as automation_runs
@@ -104,6 +105,7 @@ FICHE_PORTS = Ports(
     listed_calls=listed_calls,
     transcription_statuses=transcription_statuses,
     audits_of_fiches=audits_of_fiches,
+    schedule_token=token_of,
 )
 TITLE = "Conforme API"
 SERVICE = "conforme"

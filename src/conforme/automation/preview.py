@@ -72,8 +72,10 @@ class Preview:
     exhausted: str | None
 
 
-async def preview(session: ReadSession, resources: Resources, owner: Actor, plan: Plan) -> Preview:
-    """What a run of this plan would do for this owner.
+async def preview(
+    session: ReadSession, resources: Resources, owner: Actor, plan: Plan, *, own_token: bool
+) -> Preview:
+    """What a run of this plan would do for this owner; with a token of its own it lists every day anew.
 
     Raises:
         Invalid: it looks at more days than are fetched at once.
@@ -93,7 +95,7 @@ async def preview(session: ReadSession, resources: Resources, owner: Actor, plan
     price = await _price(session, resources, plan, configs, calls, worked_on)
     return Preview(
         days=days,
-        days_unknown=await unknown_days(session, resources, days),
+        days_unknown=days if own_token else await unknown_days(session, resources, days),
         config_ids=configs,
         left_out=left_out,
         candidates=len(candidates),

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from sqlalchemy import any_, exists, func, or_, select, text, update
+from sqlalchemy import any_, delete, exists, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from conforme.accounts.actor import Actor
 from conforme.audits.models import OPEN as OPEN_AUDITS
@@ -16,6 +17,7 @@ from conforme.automation.models import (
     OPEN,
     AutomationRun,
     AutomationRunFiche,
+    AutomationRunListed,
 )
 from conforme.automation.selection import Candidate
 from conforme.fiches.models import FicheCache
@@ -198,6 +200,28 @@ async def sold_on(session: Session, actor: Actor, days: Sequence[date]) -> list[
         .order_by(FicheCache.sales_date, FicheCache.id)
     )
     return [Candidate(*row) for row in await session.execute(query)]
+
+
+async def note_listed(session: WriteSession, run_id: int, fiche_ids: Sequence[str]) -> None:
+    """Keeps what was listed for this run alone, until its fiches are chosen."""
+    if fiche_ids:
+        rows = [{"run_id": run_id, "fiche_id": fiche_id} for fiche_id in fiche_ids]
+        await session.execute(insert(AutomationRunListed).on_conflict_do_nothing(), rows)
+
+
+async def listed_for(session: Session, actor: Actor, run_id: int) -> list[Candidate]:
+    """The fiches that were listed for this run and that the actor may see, in the order of `sold_on`."""
+    listed = select(AutomationRunListed.fiche_id).where(AutomationRunListed.run_id == run_id)
+    query = (
+        select(FicheCache.fiche_id, FicheCache.groupe, FicheCache.attribution_user_id)
+        .where(FicheCache.fiche_id.in_(listed), visible(actor))
+        .order_by(FicheCache.sales_date, FicheCache.id)
+    )
+    return [Candidate(*row) for row in await session.execute(query)]
+
+
+async def forget_listed(session: WriteSession, run_id: int) -> None:
+    await session.execute(delete(AutomationRunListed).where(AutomationRunListed.run_id == run_id))
 
 
 async def named(session: Session, actor: Actor, fiche_ids: Sequence[str]) -> list[Candidate]:

@@ -26,6 +26,7 @@ from conforme.automation.run_schemas import (
     Runs,
     RunWithLogs,
 )
+from conforme.automation.run_work import has_own_token
 from conforme.automation.service import require_own
 from conforme.automation.snapshots import Plan
 from conforme.fiches.range_fetch import RangeAsked, fetch_range
@@ -141,8 +142,10 @@ async def dry_run(
         require_own(actor, schedule)
         rules = rules_of(schedule)
         plan = Plan(rules, asked.overrideFicheSelection or rules.selection)
-        found = await preview(session, resources, owner_of(schedule), plan)
-    fetch_id = await _fetch(resources, actor, found) if asked.fetch else None
+        own = has_own_token(schedule)
+        found = await preview(session, resources, owner_of(schedule), plan, own_token=own)
+    # A fetch asks with the product's own token: it would tell nothing of what another one sees.
+    fetch_id = await _fetch(resources, actor, found) if asked.fetch and not own else None
     return Answer(data=_preview(plan, found, fetch_id))
 
 

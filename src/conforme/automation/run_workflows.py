@@ -16,6 +16,7 @@ from conforme.automation import fiche_work, notices, run_work, stopping
 from conforme.automation.fiche_work import OVER, Work
 from conforme.automation.models import FAILED, AutomationRun, AutomationRunFiche
 from conforme.automation.outcomes import End
+from conforme.automation.run_work import Listed
 from conforme.automation.snapshots import plan_of
 from conforme.fiches.schemas import FetchFiche, FetchSalesDay
 from conforme.fiches.workflows import fetch_fiche, fetch_sales_day
@@ -73,6 +74,8 @@ class FicheJob(BaseModel):
     begun: int
     priority: int = int(Priority.BULK)
     """Of its transcription."""
+    schedule_id: int | None = None
+    """Whose token the CRM is asked with, where the schedule has one."""
 
 
 @job("automation/run", lane=RUNS, deadline=RUN_DEADLINE)
@@ -94,23 +97,28 @@ async def _find(ctx: JobContext, payload: RunOrder) -> dict[str, Any]:
     if not began["go"]:
         return began
     days, size = began["days"], resources.settings.automation_day_batch_size
+    own = began.get("own_token_of")
     for first in range(0, len(days), size):
         some = days[first : first + size]
-        listed = await ctx.children([_day_child(ctx.id, day) for day in some])
-        told = {day: _why(outcome) for day, outcome in zip(some, listed, strict=True)}
+        listed = await ctx.children([_day_child(ctx.id, day, own) for day in some])
+        told = {day: _listed(outcome) for day, outcome in zip(some, listed, strict=True)}
         noted = await ctx.step(f"days-{first}", partial(run_work.note_days, resources, run_id, told))
         if not noted["go"]:
             return noted
-    return await ctx.step("select", lambda: run_work.select_fiches(resources, run_id))
+    return await ctx.step(
+        "select", lambda: run_work.select_fiches(resources, run_id, as_listed=own is not None)
+    )
 
 
-def _day_child(parent_id: str, day: str) -> Child:
-    payload = FetchSalesDay.model_validate({"day": day})
+def _day_child(parent_id: str, day: str, own_token_of: int | None) -> Child:
+    payload = FetchSalesDay.model_validate({"day": day, "schedule_id": own_token_of})
     return Child(fetch_sales_day, payload, id=f"{parent_id}-day-{day}", priority=Priority.BULK)
 
 
-def _why(outcome: Outcome) -> str | None:
-    return None if outcome.ok else outcome.error or "The day could not be listed"
+def _listed(outcome: Outcome) -> Listed:
+    if outcome.ok:
+        return Listed(outcome.value.get("fiche_ids", ()))
+    return Listed(why=outcome.error or "The day could not be listed")
 
 
 def _fiche_deadline(settings: Settings) -> timedelta:
@@ -133,7 +141,7 @@ async def work_on_fiche(ctx: JobContext, payload: FicheJob) -> dict[str, Any]:
 
 async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any]:
     resources = ctx.resources
-    [fetched] = await ctx.children([_fetch_child(work)])
+    [fetched] = await ctx.children([_fetch_child(work, payload.schedule_id)])
     judged = await ctx.step("judge", lambda: fiche_work.judge(resources, work, _told(fetched)))
     if not judged["go"]:
         return OVER
@@ -151,8 +159,8 @@ async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any
     return await ctx.step("audit", lambda: fiche_work.begin_audits(resources, work, heard))
 
 
-def _fetch_child(work: Work) -> Child:
-    payload = FetchFiche(fiche_id=work.fiche_id, force_refresh=True)
+def _fetch_child(work: Work, schedule_id: int | None) -> Child:
+    payload = FetchFiche(fiche_id=work.fiche_id, force_refresh=True, schedule_id=schedule_id)
     return Child(fetch_fiche, payload, id=_named(work, "fetch"), key=work.fiche_id, priority=Priority.BULK)
 
 
@@ -186,6 +194,7 @@ async def dispatch_fiche(
         fiche_id=item.fiche_id,
         begun=item.begun,
         priority=int(SPEECH[plan_of(run).rules.transcription_priority]),
+        schedule_id=run.schedule_id,
     )
     await durable.dispatch(
         session,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from pydantic import SecretStr
+
 from conforme.crm.errors import GatewayFailed
 from conforme.crm.gateway import CrmGateway, SalesListing
 from conforme.crm.schemas import FicheDetails
@@ -33,9 +35,11 @@ def details_freshness(settings: Settings) -> Freshness:
     return Freshness(now(), timedelta(hours=settings.fiche_cache_ttl_hours))
 
 
-async def fetch_details(resources: Resources, fiche_id: str, *, mail_devis: bool = False) -> FicheDetails:
+async def fetch_details(
+    resources: Resources, fiche_id: str, *, mail_devis: bool = False, token: SecretStr | None = None
+) -> FicheDetails:
     """One attempt at the gateway. Raises `FicheNotFound` and `GatewayFailed`."""
-    gateway = CrmGateway(resources.outbound, resources.settings)
+    gateway = CrmGateway(resources.outbound, resources.settings, token)
     return await gateway.fiche(fiche_id, include_mail_devis=mail_devis)
 
 
@@ -78,42 +82,39 @@ async def mark_not_found(session: WriteSession, settings: Settings, fiche_id: st
     return await store.mark_not_found(session, fiche_id, Freshness(now(), lasts))
 
 
-async def fetch_sales_day(resources: Resources, day: date) -> DayFetched:
+async def list_sales_day(resources: Resources, day: date, token: SecretStr | None = None) -> SalesListing:
     """One attempt at the sales of a day: its fiches noted, and in the ledger of days how it went.
+
+    Days are searched one by one: a listing does not say which day it holds a fiche for. Under another `token` than the
+    product's own, which may see other sales, the ledger of days is left alone: what it says is what the product sees.
 
     Raises:
         GatewayFailed: after noting it in the ledger.
     """
-    listing = await list_sales_day(resources, day)
-    return _counted(listing, len({fiche.id for fiche in listing.fiches}))
-
-
-async def list_sales_day(resources: Resources, day: date) -> SalesListing:
-    """The same for whoever wants the listing itself.
-
-    Days are searched one by one: a listing does not say which day it holds a fiche for.
-    """
     settings = resources.settings
     with_recordings = settings.fiche_sales_include_recordings
-    gateway = CrmGateway(resources.outbound, settings)
+    gateway = CrmGateway(resources.outbound, settings, token)
     fresh = details_freshness(
         settings
     )  # from before the call: what is sold meanwhile may not be in its answer
     try:
         listing = await gateway.sales(day, day, include_recordings=with_recordings)
     except GatewayFailed as failure:
-        async with resources.database.write() as session:
-            await store.note_day(session, day, fresh.at, DayFetched(error=failure.message))
+        if token is None:
+            async with resources.database.write() as session:
+                await store.note_day(session, day, fresh.at, DayFetched(error=failure.message))
         raise
     async with resources.database.write() as session:
         stored = await store.write_summaries(
             session, listing.fiches, fresh, sales_date=day, with_recordings=with_recordings
         )
-        await store.note_day(session, day, fresh.at, _counted(listing, stored))
+        if token is None:
+            await store.note_day(session, day, fresh.at, counted(listing, stored))
     return listing
 
 
-def _counted(listing: SalesListing, stored: int) -> DayFetched:
+def counted(listing: SalesListing, stored: int) -> DayFetched:
+    """A listing as the ledger of days has it."""
     return DayFetched(
         expected=min(max(listing.total, 0), _INT32_MAX),
         stored=stored,

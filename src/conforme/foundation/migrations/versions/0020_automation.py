@@ -1,0 +1,27 @@
+"""What a run's own token sees of its days, until its fiches are chosen."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0020"
+down_revision = "0017"
+branch_labels = None
+depends_on = None
+
+LISTED = "automation_run_listed"
+
+
+def upgrade() -> None:
+    op.create_table(
+        LISTED,
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("fiche_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["automation_runs.id"], name="fk_automation_run_listed_run_id", ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("run_id", "fiche_id", name="pk_automation_run_listed"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table(LISTED)
