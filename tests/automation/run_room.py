@@ -48,7 +48,9 @@ class Room:
         selection = rules.pop("selection", None) or Selection(mode="manual", fiche_ids=fiche_ids)
         rules.setdefault("specific_audit_configs", (self.config_id,))
         whole = ScheduleRules(timing=Timing(schedule_type="MANUAL"), selection=selection, **rules)
-        row = AutomationSchedule(name="Chaque nuit", **columns_of(whole), **owner_columns(owner), **said)
+        row = AutomationSchedule(
+            **{"name": "Chaque nuit", **columns_of(whole), **owner_columns(owner), **said}
+        )
         async with self.database.write() as session:
             session.add(row)
             await session.flush()
