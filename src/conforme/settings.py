@@ -300,6 +300,8 @@ class Settings(BaseSettings):
     """Longest time a fiche of a run takes to be fetched and transcribed."""
     automation_scheduler_window_minutes: int = Field(default=20, ge=1, le=1440)
     """A due time that is no later than this is not missed; counts as at least 5."""
+    automation_runs_kept_days: int = Field(default=400, ge=0, le=36_500)
+    """Runs that ended longer ago are deleted, with the outcomes of their fiches; 0: never. Audits stay."""
 
     @field_validator(
         "fiche_api_base_url", "fiche_api_url", "llm_base_url", "openai_base_url", "elevenlabs_base_url"
