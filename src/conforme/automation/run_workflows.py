@@ -5,6 +5,7 @@ ends last begins the next fiche in its own transaction (`outcomes`). So nothing 
 in work at once is a number, not a number of waiting parents.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -34,14 +35,13 @@ from conforme.foundation.durable import (
     schedule,
 )
 from conforme.foundation.errors import ConformeError
+from conforme.foundation.faults import DeadlineExceeded
 from conforme.foundation.mail import MailFailed
 from conforme.settings import Settings
 from conforme.transcriptions.workflows import transcribe_child
 
 log = structlog.get_logger(__name__)
 
-RUN_DEADLINE: Final = timedelta(hours=5)
-"""Longest time a run takes to find its fiches (spec/automation §11)."""
 SPEECH: Final = {"low": Priority.BULK, "normal": Priority.BULK, "high": Priority.NORMAL}
 """Among nightly work; whoever waits in front of a screen goes ahead of all of it."""
 
@@ -78,7 +78,12 @@ class FicheJob(BaseModel):
     """Whose token the CRM is asked with, where the schedule has one."""
 
 
-@job("automation/run", lane=RUNS, deadline=RUN_DEADLINE)
+def _run_deadline(settings: Settings) -> timedelta:
+    """Longest time a run takes to find its fiches: after that it is stale (spec/automation §3)."""
+    return timedelta(milliseconds=settings.automation_stale_threshold_ms)
+
+
+@job("automation/run", lane=RUNS, deadline=_run_deadline)
 async def run_automation(ctx: JobContext, payload: RunOrder) -> dict[str, Any]:
     """Finds the fiches of a run and begins the first of them; whatever goes wrong, the run says so."""
     try:
@@ -140,8 +145,9 @@ async def work_on_fiche(ctx: JobContext, payload: FicheJob) -> dict[str, Any]:
 
 
 async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any]:
-    resources = ctx.resources
-    [fetched] = await ctx.children([_fetch_child(work, payload.schedule_id)])
+    resources, limits = ctx.resources, ctx.resources.settings
+    fetch = _fetch_child(work, payload.schedule_id, limits.automation_fiche_details_max_wait_ms / 1000)
+    [fetched] = await ctx.children([fetch])
     judged = await ctx.step("judge", lambda: fiche_work.judge(resources, work, _told(fetched)))
     if not judged["go"]:
         return OVER
@@ -150,7 +156,11 @@ async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any
         speech = transcribe_child(
             work.fiche_id, run_id=_named(work, "transcribe"), priority=Priority(payload.priority)
         )
-        [transcribed] = await ctx.children([speech])
+        within = limits.automation_transcription_max_wait_ms / 1000
+        [transcribed] = await ctx.children([replace(speech, within=within)])
+        if _is_late(transcribed):
+            stalled = End(FAILED, fiche_work.NOT_TRANSCRIBED, fiche_work.STALLED)
+            return await ctx.step("stalled", lambda: fiche_work.end(resources, work, stalled))
         heard = {
             "failed": transcribed.value["failed"] if transcribed.ok else 0,
             "error": None if transcribed.ok else transcribed.error or fiche_work.NOT_TRANSCRIBED,
@@ -159,14 +169,28 @@ async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any
     return await ctx.step("audit", lambda: fiche_work.begin_audits(resources, work, heard))
 
 
-def _fetch_child(work: Work, schedule_id: int | None) -> Child:
+def _fetch_child(work: Work, schedule_id: int | None, within: float) -> Child:
     payload = FetchFiche(fiche_id=work.fiche_id, force_refresh=True, schedule_id=schedule_id)
-    return Child(fetch_fiche, payload, id=_named(work, "fetch"), key=work.fiche_id, priority=Priority.BULK)
+    return Child(
+        fetch_fiche,
+        payload,
+        id=_named(work, "fetch"),
+        key=work.fiche_id,
+        priority=Priority.BULK,
+        within=within,
+    )
+
+
+def _is_late(outcome: Outcome) -> bool:
+    """Whether a stage was not through within its time; what it had stored is kept, and no stage goes on without it."""
+    return outcome.code == DeadlineExceeded.code
 
 
 def _told(fetched: Outcome) -> dict[str, Any]:
     if fetched.ok:
         return {"error": None, "code": None, "not_found": fetched.value["not_found"]}
+    if _is_late(fetched):
+        return {"error": fiche_work.NOT_FETCHED, "code": fiche_work.STALLED, "not_found": False}
     return {"error": fetched.error or fiche_work.NOT_FETCHED, "code": fetched.code, "not_found": False}
 
 

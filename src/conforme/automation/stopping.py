@@ -223,7 +223,7 @@ async def _reap(resources: Resources, silent: Silent) -> bool:
     reason = NOT_FETCHED if silent.stage == DETAILS else NOT_TRANSCRIBED
     log.warning("fiche of a run reaped", run_id=silent.run_id, stage=silent.stage)
     work = Work(silent.run_id, silent.fiche_id, silent.begun)
-    await fiche_work.end(resources, work, End(FAILED, reason, "STALLED"))
+    await fiche_work.end(resources, work, End(FAILED, reason, fiche_work.STALLED))
     return True
 
 
