@@ -38,8 +38,8 @@ async def create(
     Raises:
         Invalid: with the contract's sentence; the field and what is wrong with it beside.
     """
-    asked = _read(body, CREATE)
-    row = AutomationSchedule(**columns.owner_columns(actor), **_values(asked))
+    asked = read_body(body, CREATE)
+    row = AutomationSchedule(**columns.owner_columns(actor), **values_of(asked))
     row.created_by = asked.created_by or actor.name
     row.next_due_at = _next(asked)
     _seal(resources, row, asked, body, CREATE)
@@ -63,9 +63,9 @@ async def update(
         Invalid: as `create`, of what would come of the change.
     """
     row = await changeable(session, actor, schedule_id)
-    asked = _read({**body_of(row), **body}, UPDATE)
+    asked = read_body({**body_of(row), **body}, UPDATE)
     before = (columns.timing_of(row), row.is_active)
-    for name, value in _values(asked).items():
+    for name, value in values_of(asked).items():
         setattr(row, name, value)
     row.created_by = asked.created_by
     # Other changes leave it alone: a due time that has come and was not dealt with yet is not lost to an edit.
@@ -139,7 +139,8 @@ class Change:
         return Invalid(self.sentence, field=field, hint=f"{field}: {why}")
 
 
-def _read(body: Mapping[str, Any], sentence: str) -> ScheduleBody:
+def read_body(body: Mapping[str, Any], sentence: str) -> ScheduleBody:
+    """The schedule a body describes. Raises `Invalid` as `create`."""
     named = {key: value for key, value in body.items() if value is not None or key not in CLEARABLE}
     asked = in_words(ScheduleBody, named, sentence)
     if field := asked.timing.missing:
@@ -158,7 +159,8 @@ def in_words(model: type[M], body: Any, sentence: str) -> M:
         raise Invalid(sentence, field=field, hint=hint) from None
 
 
-def _values(asked: ScheduleBody) -> dict[str, Any]:
+def values_of(asked: ScheduleBody) -> dict[str, Any]:
+    """Columns of what a body describes; its secrets, whom its webhooks tell and its next due time are set beside."""
     plain = {name: getattr(asked, name) for name in _BESIDE_RULES}
     return columns.columns_of(asked.rules) | plain | {"notify_emails": list(asked.notify_emails)}
 

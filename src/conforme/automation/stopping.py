@@ -145,6 +145,10 @@ async def retry_failed(session: WriteSession, durable: Durable, actor: Actor, ru
     from conforme.automation.run_workflows import dispatch_run  # as above
 
     seen = await run_reads.require_own(session, actor, run_id)
+    if (
+        "imported" in seen.config_snapshot
+    ):  # of another system: what it went by there is not known well enough
+        raise NothingToRetry
     if seen.status in OPEN:  # whoever ends it holds it, and then its schedule
         raise RunStillGoing
     await session.get_one(AutomationSchedule, seen.schedule_id, with_for_update=True)

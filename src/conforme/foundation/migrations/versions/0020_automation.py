@@ -1,4 +1,7 @@
-"""What a run's own token sees of its days, until its fiches are chosen."""
+"""What a run's own token sees of its days, until its fiches are chosen; schedules of the original are taken over anew.
+
+Imports before this one kept them as they were in `legacy_schedules`, where they stay.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,6 +24,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run_id", "fiche_id", name="pk_automation_run_listed"),
     )
+    op.execute("delete from legacy_ids where kind in ('schedules', 'runs')")
+    op.execute("delete from legacy_quarantine where kind in ('schedules', 'runs')")
+    op.execute("delete from legacy_imports where kind in ('schedules', 'runs')")
 
 
 def downgrade() -> None:
