@@ -4,7 +4,6 @@ The same decisions as a run's, over what is known. The calls of fiches without d
 they may come to is an estimate of its own.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -19,10 +18,11 @@ from conforme.audit_configs.drafts import require_runnable
 from conforme.audits.budget import estimated_cost, speech_cost
 from conforme.automation.outcomes import MICROS, exhausted_by
 from conforme.automation.run_work import (
-    SEEDS,
     candidates_of,
     days_at,
+    require_short,
     resolved_configs,
+    seed_of,
     unknown_days,
 )
 from conforme.automation.selection import Choice, Details, choose, late_reason, most_recordings
@@ -30,7 +30,6 @@ from conforme.automation.snapshots import Plan
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible
 from conforme.foundation.database import ReadSession, now
-from conforme.foundation.errors import Invalid
 from conforme.foundation.ledger import PriceTable
 from conforme.foundation.resources import Resources
 from conforme.recordings.models import Recording
@@ -107,13 +106,11 @@ async def preview(
         Invalid: it looks at more days than are fetched at once.
     """
     days = days_at(plan.selection, plan.rules.timing.timezone, now())
-    longest = resources.settings.fiche_range_max_days
-    if len(days) > longest:
-        raise Invalid(f"The range has {len(days)} days; the most is {longest}", field="ficheSelection")
+    require_short(resources, days)
     configs, left_out = await resolved_configs(session, plan.rules)
     candidates = await candidates_of(session, owner, plan, days, configs)
     sample = plan.selection.sample
-    seed = sample and (secrets.randbelow(SEEDS) if sample.seed is None else sample.seed)
+    seed = None if sample is None else seed_of(sample)
     chosen = choose(candidates, plan.selection, seed=seed or 0)
     known = await _known(session, chosen.taken)
     choice, calls = _by_details(resources, plan, chosen, known)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from sqlalchemy import any_, delete, exists, func, or_, select, text, update
+from sqlalchemy import any_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from conforme.accounts.actor import Actor
+from conforme.audits.idempotency import one_at_a_time, side_by_side
 from conforme.audits.models import OPEN as OPEN_AUDITS
 from conforme.audits.models import AuditRow
 from conforme.automation.models import (
@@ -306,13 +307,13 @@ async def silent(session: Session, after: timedelta, limit: int) -> list[Silent]
 
 async def share(session: WriteSession, run_id: int) -> None:
     """Keeps the run from being cancelled until the transaction ends; many may share, a canceller waits."""
-    await session.execute(_LOCK_SHARED, {"name": f"automation-run:{run_id}"})
+    await side_by_side(session, _name(run_id))
 
 
 async def exclude(session: WriteSession, run_id: int) -> None:
     """Waits until nobody shares the run."""
-    await session.execute(_LOCK, {"name": f"automation-run:{run_id}"})
+    await one_at_a_time(session, _name(run_id))
 
 
-_LOCK = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
-_LOCK_SHARED = text("select pg_advisory_xact_lock_shared(hashtextextended(:name, 0))")
+def _name(run_id: int) -> str:
+    return f"automation-run:{run_id}"

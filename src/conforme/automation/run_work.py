@@ -24,7 +24,7 @@ from conforme.automation.models import (
     AutomationRunFiche,
     AutomationSchedule,
 )
-from conforme.automation.rules import ScheduleRules, Selection
+from conforme.automation.rules import Sample, ScheduleRules, Selection
 from conforme.automation.selection import Candidate, Choice, choose, days_of
 from conforme.automation.snapshots import Plan, plan_of
 from conforme.automation.zones import zone_of
@@ -74,9 +74,7 @@ async def begin(resources: Resources, run_id: int) -> dict[str, Any]:
         days = days_of_run(run, plan)
         if run.started_at is None:
             await _start(session, run, plan, days)
-    longest = resources.settings.fiche_range_max_days
-    if len(days) > longest:
-        raise Invalid(f"The range has {len(days)} days; the most is {longest}", field="ficheSelection")
+    require_short(resources, days)
     if plan.rules.run_audits and not run.audit_config_ids:
         raise NoAuditConfigs
     async with resources.database.read() as session:
@@ -134,6 +132,13 @@ async def resolved_configs(
 def days_of_run(run: AutomationRun, plan: Plan) -> tuple[date, ...]:
     """The days a run looks at, by the calendar of its schedule's zone at the time it was due."""
     return days_at(plan.selection, plan.rules.timing.timezone, run.due_at or run.created_at)
+
+
+def require_short(resources: Resources, days: Sequence[date]) -> None:
+    """Raises `Invalid` for more days than are fetched at once."""
+    longest = resources.settings.fiche_range_max_days
+    if len(days) > longest:
+        raise Invalid(f"The range has {len(days)} days; the most is {longest}", field="ficheSelection")
 
 
 def days_at(selection: Selection, zone: str, moment: datetime) -> tuple[date, ...]:
@@ -240,12 +245,17 @@ async def candidates_of(
     return [Candidate(each.fiche_id, each.groupe, each.advisor, each.fiche_id in audited) for each in found]
 
 
+def seed_of(sample: Sample) -> int:
+    """What a sample is drawn with: the seed it names, or one of its own."""
+    return secrets.randbelow(SEEDS) if sample.seed is None else sample.seed
+
+
 async def _chosen(
     session: WriteSession, run: AutomationRun, plan: Plan, candidates: Sequence[Candidate]
 ) -> Choice:
     sample = plan.selection.sample
     if sample is not None and run.sample_seed is None:
-        run.sample_seed = secrets.randbelow(SEEDS) if sample.seed is None else sample.seed
+        run.sample_seed = seed_of(sample)
     choice = choose(candidates, plan.selection, seed=run.sample_seed or 0)
     run.total_fiches, run.ignored_fiches = len(choice.taken), len(choice.ignored)
     run.left_fiches = choice.left

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from conforme.automation import fiche_work, notices, run_work, stopping
 from conforme.automation.fiche_work import OVER, Work
-from conforme.automation.models import FAILED, AutomationRun, AutomationRunFiche
+from conforme.automation.models import BY_HAND, FAILED, AutomationRun, AutomationRunFiche
 from conforme.automation.outcomes import End
 from conforme.automation.run_work import Listed
 from conforme.automation.snapshots import plan_of
@@ -201,10 +201,9 @@ def _named(work: Work, what: str) -> str:
 
 
 async def dispatch_run(session: WriteSession, durable: Durable, run: AutomationRun) -> None:
-    """Queues the work of a run in the transaction that creates it."""
-    await durable.dispatch(
-        session, run_automation, RunOrder(run_id=run.id), id=run.job_id, priority=Priority.BULK
-    )
+    """Queues the work of a run in the transaction that begins it; what somebody asked for goes ahead of the night's."""
+    priority = Priority.NORMAL if run.trigger == BY_HAND else Priority.BULK
+    await durable.dispatch(session, run_automation, RunOrder(run_id=run.id), id=run.job_id, priority=priority)
 
 
 async def dispatch_fiche(

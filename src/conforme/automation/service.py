@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Final
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.automation import columns, queries
@@ -21,9 +19,8 @@ from conforme.foundation.database import WriteSession, now
 from conforme.foundation.errors import Invalid, NotFound
 from conforme.foundation.outbound import UnsafeUrl
 from conforme.foundation.resources import Resources
+from conforme.foundation.web import in_words
 from conforme.webhooks import outbox
-
-M = TypeVar("M", bound=BaseModel)
 
 CREATE: Final = "Invalid automation schedule data"
 UPDATE: Final = "Invalid automation schedule update data"
@@ -146,17 +143,6 @@ def read_body(body: Mapping[str, Any], sentence: str) -> ScheduleBody:
     if field := asked.timing.missing:
         raise Invalid(asked.timing.requirement, field=field)
     return asked
-
-
-def in_words(model: type[M], body: Any, sentence: str) -> M:
-    """The body as the model reads it. Raises `Invalid` with the contract's sentence, naming the first wrong field."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        issue = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in issue["loc"]) or "body"
-        hint = f"{field}: {issue['msg'].removeprefix('Value error, ')}"
-        raise Invalid(sentence, field=field, hint=hint) from None
 
 
 def values_of(asked: ScheduleBody) -> dict[str, Any]:
