@@ -31,6 +31,7 @@ from conforme.audits.batch_queries import visible_batch_ids
 from conforme.audits.batch_routes import router as audit_batches
 from conforme.audits.config_usage import config_usage
 from conforme.audits.export_routes import router as audit_exports
+from conforme.audits.links import connect as connect_links
 from conforme.audits.list_routes import router as audit_lists
 from conforme.audits.queries import visible_audit_ids
 from conforme.audits.review_routes import router as reviews
@@ -38,7 +39,9 @@ from conforme.audits.routes import router as audits
 from conforme.audits.settling import connect as connect_runs
 from conforme.audits.speaker_routes import router as speakers
 from conforme.audits.status import audit_status, audits_of_fiches
+from conforme.automation.named import named
 from conforme.automation.outcomes import audit_ended
+from conforme.automation.queries import token_of
 from conforme.automation.routes import router as automation
 from conforme.automation.run_reads import visible_run_ids
 from conforme.automation.run_routes import router as automation_runs
@@ -104,6 +107,7 @@ FICHE_PORTS = Ports(
     listed_calls=listed_calls,
     transcription_statuses=transcription_statuses,
     audits_of_fiches=audits_of_fiches,
+    schedule_token=token_of,
 )
 TITLE = "Conforme API"
 SERVICE = "conforme"
@@ -137,6 +141,7 @@ async def running(settings: Settings, url: str, role: Role = Role.ALL) -> AsyncG
         )
     )
     connect_runs(audit_ended)
+    connect_links(named)
     database = Database(
         url,
         pool_size=settings.database_pool_size,

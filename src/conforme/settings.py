@@ -300,6 +300,25 @@ class Settings(BaseSettings):
     """Longest time a fiche of a run takes to be fetched and transcribed."""
     automation_scheduler_window_minutes: int = Field(default=20, ge=1, le=1440)
     """A due time that is no later than this is not missed; counts as at least 5."""
+    automation_stale_threshold_ms: int = Field(default=18_000_000, ge=60_000)
+    """Longest time a run takes to find its fiches."""
+    automation_fiche_details_max_wait_ms: int = Field(default=600_000, ge=1000)
+    """Longest work on the details of one fiche of a run; waiting for a place does not count."""
+    automation_transcription_max_wait_ms: int = Field(default=900_000, ge=1000)
+    """Longest time between the beginning of the transcription of one fiche of a run and its end."""
+    automation_audit_max_wait_ms: int = Field(default=1_800_000, ge=1000)
+    """Longest work on one audit of a run, where that is less than `audit_deadline_seconds`."""
+    automation_scheduler_stale_grace_ms: int = Field(default=1_800_000, ge=60_000)
+    automation_scheduler_cron: str = "*/1 * * * *"
+    automation_fiche_details_poll_interval_seconds: int = Field(default=20, ge=1)
+    automation_transcription_poll_interval_seconds: int = Field(default=30, ge=1)
+    automation_audit_poll_interval_seconds: int = Field(default=60, ge=1)
+    automation_day_concurrency: int = Field(default=3, ge=1)
+    automation_day_per_schedule_concurrency: int = Field(default=2, ge=1)
+    automation_fiche_batch_size: int = Field(default=5, ge=1)
+    automation_debug_log_to_file: bool = False
+    automation_runs_kept_days: int = Field(default=400, ge=0, le=36_500)
+    """Runs that ended longer ago are deleted, with the outcomes of their fiches; 0: never. Audits stay."""
 
     @field_validator(
         "fiche_api_base_url", "fiche_api_url", "llm_base_url", "openai_base_url", "elevenlabs_base_url"

@@ -49,7 +49,9 @@ class Room:
         rules.setdefault("specific_audit_configs", (self.config_id,))
         rules.setdefault("timing", Timing(schedule_type="MANUAL"))
         whole = ScheduleRules(selection=selection, **rules)
-        row = AutomationSchedule(name="Chaque nuit", **columns_of(whole), **owner_columns(owner), **said)
+        row = AutomationSchedule(
+            **{"name": "Chaque nuit", **columns_of(whole), **owner_columns(owner), **said}
+        )
         async with self.database.write() as session:
             session.add(row)
             await session.flush()

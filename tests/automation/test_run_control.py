@@ -177,3 +177,13 @@ async def test_ends_that_come_together_are_each_counted_once_and_the_run_ends_on
     assert (run.status, run.failed_fiches) == ("failed", 8)
     assert len(await room.told("automation.run.completed")) == 1
     assert len(await room.jobs(f"automation-{run_id}-end-%")) == 1
+
+
+async def test_a_run_of_another_system_is_not_taken_up_again(room: Room) -> None:
+    run_id = await room.begun("1001")
+    await room.judge(run_id, "1001", error="The CRM does not answer")
+    mark = text("update automation_runs set config_snapshot = config_snapshot || '{\"imported\": {}}'")
+    async with room.database.write() as session:
+        await session.execute(mark)
+    again = await room.api.post(f"{API}/runs/{run_id}/retry-failed")
+    assert (again.status_code, again.json()["code"]) == (409, "NOTHING_TO_RETRY")

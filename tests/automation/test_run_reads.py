@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from run_room import API, Room
+from sqlalchemy import text
 
 from conforme.automation import run_logs
 from conforme.automation.rules import Budget, Sample, Selection
@@ -122,3 +123,46 @@ async def test_a_dry_run_names_the_days_it_does_not_know(room: Room) -> None:
     fetching = await room.api.post(f"{API}/schedules/{schedule_id}/preview", json={"fetch": True})
     job_id = fetching.json()["data"]["fetchJobId"]
     assert (await room.api.get(f"/api/fiches/jobs/{job_id}")).status_code == 200
+
+
+async def test_what_fiches_without_details_may_come_to_is_told_apart_from_what_is_known(room: Room) -> None:
+    schedule_id = await room.schedule(
+        selection=Selection(mode="manual", fiche_ids=("1001", "1002", "1003", "1004")),
+        budget=Budget(max_audio_minutes=40),
+        use_automatic_audits=False,
+    )
+    await room.fiche("1001", recordings=1)
+    await room.fiche("1002", recordings=2)
+    found = (await room.api.post(f"{API}/schedules/{schedule_id}/preview")).json()["data"]
+    assert (found["recordings"], found["minutesOfSpeech"], found["minutesToTranscribe"]) == (3, "30", "0")
+    guessed = found["estimated"]
+    assert (guessed["basis"], guessed["fiches"], guessed["recordings"]) == ("range", 2, 3)
+    assert (guessed["minutesOfSpeech"], guessed["minutesToTranscribe"]) == ("30", "30")
+    assert guessed["auditCost"] == found["auditCost"], "as many questions about as much speech"
+    assert Decimal(guessed["cost"]) == Decimal(guessed["transcriptionCost"]) + Decimal(guessed["auditCost"])
+    assert (found["exhausted"], guessed["exhausted"]) == (None, None)
+    await room.fiche("1003", recordings=2, heard=False)
+    found = (await room.api.post(f"{API}/schedules/{schedule_id}/preview")).json()["data"]
+    assert (found["exhausted"], found["minutesToTranscribe"]) == (None, "20")
+    assert (found["estimated"]["exhausted"], found["estimated"]["minutesToTranscribe"]) == (None, "16.7")
+    await room.fiche("1004")
+    found = (await room.api.post(f"{API}/schedules/{schedule_id}/preview")).json()["data"]
+    assert found["estimated"] is None
+
+
+@pytest.mark.parametrize(("days", "basis"), [(29, "last_30_days"), (31, None)])
+async def test_where_no_fiche_of_the_selection_is_known_those_of_the_last_month_stand_for_them(
+    room: Room, days: int, basis: str | None
+) -> None:
+    selection = Selection(mode="manual", fiche_ids=("1001",))
+    schedule_id = await room.schedule(selection=selection, budget=Budget(max_audio_minutes=10))
+    await room.fiche("9001", recordings=2)
+    age = text("update fiche_cache set details_fetched_at = now() - make_interval(days => :days)")
+    async with room.database.write() as session:
+        await session.execute(age, {"days": days})
+    guessed = (await room.api.post(f"{API}/schedules/{schedule_id}/preview")).json()["data"]["estimated"]
+    if basis is None:
+        assert guessed is None
+    else:
+        assert (guessed["basis"], guessed["minutesToTranscribe"]) == (basis, "20")
+        assert guessed["exhausted"] == "audio_minutes"

@@ -10,7 +10,7 @@ from replica_processes import SHORT_LEASE, until
 from sqlalchemy import event, text
 
 from conforme.foundation.database import Database
-from conforme.foundation.durable import Durable, Job, Outcome, Priority
+from conforme.foundation.durable import Child, Durable, Job, Outcome, Priority
 from conforme.settings import Settings
 
 
@@ -203,6 +203,15 @@ async def test_a_job_that_misses_its_deadline_fails_with_all_its_children(durabl
     assert await durable.state("hasty-0"), "the children had been started"
     for child in ("hasty-0", "hasty-1"):
         assert (await durable.wait(child, 10)).code in {"DEADLINE_EXCEEDED", "CANCELLED"}
+
+
+async def test_a_job_can_be_given_less_time_than_its_own(durable: Durable) -> None:
+    await send(durable, jobs.SLEEPER, "limited", within=0.3, seconds=60)
+    assert (await durable.wait("limited", 10)).code == "DEADLINE_EXCEEDED"
+    hasty, minute = Child(jobs.HASTY, Work(), "hasty", within=60), Child(jobs.SLEEPER, Work(), "s", within=60)
+    settings = durable.settings
+    assert (hasty.deadline_seconds(settings), minute.deadline_seconds(settings)) == (3, 60)
+    assert Child(jobs.SLEEPER, Work(), "s").deadline_seconds(settings) is None
 
 
 async def test_a_sleep_lasts(durable: Durable) -> None:

@@ -14,11 +14,12 @@ from conforme.accounts.models import Role, RolePermission, Team, TeamGroupe, Use
 from conforme.accounts.passwords import check as password_check
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision, AuditStep
 from conforme.audits.models import AuditRow, CitationRow, VerdictRow
+from conforme.automation.models import AutomationRun, AutomationRunFiche, AutomationSchedule
 from conforme.fiches.models import SECTION_TABLES, FicheCache
 from conforme.foundation.database import Database
 from conforme.legacy.errors import AnotherOriginal, ImportOverlaps
 from conforme.legacy.importing import Step, Wish, kinds_named, run
-from conforme.legacy.models import LegacyId, LegacyQuarantine, LegacySchedule
+from conforme.legacy.models import LegacyId, LegacyQuarantine
 from conforme.legacy.report import Report
 from conforme.legacy.source import opened
 from conforme.recordings.models import Recording
@@ -273,32 +274,65 @@ async def test_two_spellings_of_one_address_do_not_make_one_person(old: OldDatab
     ]
 
 
-async def test_schedules_and_runs_are_kept_whole_without_their_keys(
+async def test_schedules_come_inactive_with_their_runs_and_without_their_keys(
     old: OldDatabase, database: Database, bring: Import
 ) -> None:
+    config = old.config()
     schedule = old.put(
         "automation_schedules",
         name="Nuit",
         schedule_type="DAILY",
         time_of_day="02:00",
         external_api_key="secret",
-        specific_audit_configs=[1],
+        specific_audit_configs=[config, 999],
     )
     run = old.put(
-        "automation_runs", schedule_id=schedule, status="completed", config_snapshot={"name": "Nuit"}
-    )
-    old.put("automation_run_fiche_results", run_id=run, fiche_id="900101", status="failed", error="404")
-    report = await bring()
-    kept = await rows(database, LegacySchedule.legacy_table, LegacySchedule.content)
-    assert [table for table, _ in kept] == [
-        "automation_run_fiche_results",
         "automation_runs",
-        "automation_schedules",
+        schedule_id=schedule,
+        status="partial",
+        total_fiches=9,
+        config_snapshot={"name": "Nuit"},
+    )
+    for fiche_id, status in (("900101", "failed"), ("900102", "successful"), ("900103", "ignored")):
+        old.put("automation_run_fiche_results", run_id=run, fiche_id=fiche_id, status=status)
+    old.judged(old.fiche("900101"), config, automation_schedule_id=schedule, automation_run_id=run)
+    report = await bring()
+    assert report.lines == []
+    async with database.read() as session:
+        [kept] = await session.scalars(select(AutomationSchedule))
+        [ran] = await session.scalars(select(AutomationRun))
+        outcomes = dict(
+            (await session.execute(select(AutomationRunFiche.fiche_id, AutomationRunFiche.outcome))).all()
+        )
+        [audit] = await session.scalars(select(AuditRow))
+    assert (kept.is_active, kept.next_due_at, kept.external_api_key) == (False, None, None)
+    assert (kept.cron_expression, kept.specific_audit_configs, kept.scope) == ("0 2 * * *", [config], "ALL")
+    assert outcomes == {"900101": "failed", "900102": "successful", "900103": "ignored"}
+    assert (ran.total_fiches, ran.successful_fiches, ran.failed_fiches, ran.ignored_fiches) == (2, 1, 1, 1)
+    assert (ran.schedule_id, ran.status, ran.config_snapshot["imported"]) == (
+        kept.id,
+        "partial",
+        {"name": "Nuit"},
+    )
+    assert (audit.automation_schedule_id, audit.automation_run_id) == (kept.id, ran.id)
+    assert any(note.startswith("Schedules came inactive") for note in report.notes)
+    assert report.notes["Configurations that schedules name did not come, and were left out"] == 1
+
+
+async def test_a_schedule_that_cannot_be_is_set_aside_with_its_runs_until_it_can(
+    old: OldDatabase, database: Database, bring: Import
+) -> None:
+    schedule = old.put("automation_schedules", name="Nuit", schedule_type="DAILY")
+    run = old.put("automation_runs", schedule_id=schedule, status="completed", config_snapshot={})
+    report = await bring()
+    assert [(each.table, each.id, each.reason) for each in report.lines] == [
+        ("automation_schedules", schedule, "timeOfDay: DAILY schedule requires timeOfDay"),
+        ("automation_runs", run, f"schedule_id: schedule {schedule} did not come"),
     ]
-    content = kept[2][1]
-    assert (content["time_of_day"], content["specific_audit_configs"]) == ("02:00", [1])
-    assert "external_api_key" not in content
-    assert any(note.startswith("Schedules are kept in legacy_schedules") for note in report.notes)
+    old.run("update automation_schedules set time_of_day = '02:00'")
+    assert (await bring()).lines == []
+    async with database.read() as session:
+        assert await session.scalar(select(AutomationRun.status)) == "completed"
 
 
 async def test_steps_that_were_counted_from_zero_are_counted_from_one(

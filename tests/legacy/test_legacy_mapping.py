@@ -4,6 +4,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,11 +16,11 @@ from conforme.legacy import (
     mapping_fiches,
     mapping_people,
     mapping_recordings,
+    mapping_schedules,
 )
 from conforme.legacy.errors import BadRow
 from conforme.legacy.mapping_configs import Judged, rules_of
 from conforme.legacy.source import Bundle
-from conforme.legacy.target_schedules import old_rows
 from rubrics import any_rules, rules
 
 JSON = st.recursive(
@@ -70,6 +71,26 @@ COLUMNS = {
         "speakers",
         "full_text",
     ),
+    layout.SCHEDULES: (
+        "name",
+        "schedule_type",
+        "time_of_day",
+        "fiche_selection_mode",
+        "fiche_selection_fiche_ids",
+        "specific_audit_configs",
+        "notify_emails",
+        "last_run_at",
+        "total_runs",
+    ),
+    layout.RUNS: (
+        "schedule_id",
+        "status",
+        "started_at",
+        "config_snapshot",
+        "fiche_id",
+        "total_fiches",
+        "error",
+    ),
     layout.AUDITS: (
         "fiche_cache_id",
         "audit_config_id",
@@ -106,6 +127,8 @@ READERS = {
     layout.CONFIGS: mapping_configs.config,
     layout.FICHES: mapping_fiches.fiche,
     layout.RECORDINGS: mapping_recordings.recording,
+    layout.SCHEDULES: mapping_schedules.schedule,
+    layout.RUNS: lambda bundle: mapping_schedules.run(bundle, datetime(2026, 1, 5, tzinfo=UTC)),
     layout.AUDITS: lambda bundle: mapping_audits.audit(bundle, datetime(2026, 1, 5, tzinfo=UTC)),
 }
 
@@ -122,11 +145,61 @@ def test_a_row_of_any_content_is_read_or_set_aside(given_: tuple[layout.Kind, Bu
     assert len(bundle.digest) == 64
 
 
-@given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_a_schedule_is_kept_whole_but_for_its_key(row: dict[str, Any]) -> None:
-    held = {**row, "id": 1}
-    ((table, number, content),) = old_rows(layout.SCHEDULES, Bundle(1, {**held, "external_api_key": "k"}, {}))
-    assert (table, number, content) == ("automation_schedules", 1, held)
+def test_a_schedule_is_read_as_the_body_that_would_create_it_and_its_key_is_not() -> None:
+    row = {
+        "id": 1,
+        "name": "Nuit",
+        "schedule_type": "WEEKLY",
+        "cron_expression": "0 2 * * 1",
+        "time_of_day": "02:00",
+        "day_of_week": 1,
+        "timezone": "Europe/Paris",
+        "fiche_selection_mode": "date_range",
+        "fiche_selection_date_range": "yesterday",
+        "fiche_selection_groupes": ["EQUIPE R1"],
+        "specific_audit_configs": [4],
+        "external_api_key": "k",
+        "is_active": True,
+    }
+    read = mapping_schedules.schedule(Bundle(1, row, {}))
+    assert read.columns["cron_expression"] == "0 2 * * 1"
+    assert read.columns["fiche_selection_groupes"] == ["EQUIPE R1"]
+    assert (read.config_ids, "is_active" in read.columns, "external_api_key" in read.columns) == (
+        (4,),
+        False,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"time_of_day": None}, "timeOfDay: DAILY schedule requires timeOfDay"),
+        (
+            {"timezone": "Paris"},
+            "timezone: must be a time zone of the IANA database, for example Europe/Paris",
+        ),
+        ({"notify_emails": ["nobody"]}, "notifyEmails.0: must be an e-mail address"),
+    ],
+)
+def test_a_schedule_that_would_be_refused_here_is_set_aside_with_the_reason(
+    changed: dict[str, Any], reason: str
+) -> None:
+    row = {"id": 1, "name": "Nuit", "schedule_type": "DAILY", "time_of_day": "02:00"} | changed
+    with pytest.raises(BadRow) as refused:
+        mapping_schedules.schedule(Bundle(1, row, {}))
+    assert refused.value.reason == reason
+
+
+def test_a_run_that_is_under_way_is_left_until_it_has_ended_and_not_for_ever() -> None:
+    row = {"id": 1, "schedule_id": 1, "status": "running", "started_at": "2026-01-05 02:00:00"}
+    with pytest.raises(BadRow, match="it has not ended there yet"):
+        mapping_schedules.run(Bundle(1, row, {}), datetime(2026, 1, 5, 9, tzinfo=UTC))
+    late = mapping_schedules.run(Bundle(1, row, {}), datetime(2026, 1, 7, tzinfo=UTC))
+    assert (late.columns["status"], late.columns["error_message"]) == (
+        "failed",
+        "The original never ended it",
+    )
 
 
 @given(any_rules())

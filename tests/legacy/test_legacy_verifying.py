@@ -19,7 +19,13 @@ def a_house(old: OldDatabase) -> None:
     old.put("roles", key="controle", name="Contrôle")
     old.put("teams", crm_group_id="51", name="EQUIPE R1")
     old.person("ines@example.test", crm_user_id="211", last_login_at="2026-01-05 08:00:00")
-    schedule = old.put("automation_schedules", name="Nuit", schedule_type="DAILY", external_api_key="secret")
+    schedule = old.put(
+        "automation_schedules",
+        name="Nuit",
+        schedule_type="DAILY",
+        time_of_day="02:00",
+        external_api_key="secret",
+    )
     old.put("automation_runs", schedule_id=schedule, status="completed", config_snapshot={"steps": [1, 2.5]})
     fiche = old.detailed_fiche("900101")
     old.call(fiche, transcription_language_probability=0.97)

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query
-from pydantic import ValidationError
 
 from conforme.accounts.actor import Actor
 from conforme.accounts.auth import may
@@ -21,8 +20,8 @@ from conforme.audits.batch_workflows import dispatch_cancel, dispatch_run
 from conforme.audits.batches import BatchWish
 from conforme.audits.requests import Desk
 from conforme.audits.settling import percent
-from conforme.foundation.errors import Invalid, NotFound
-from conforme.foundation.web import ERRORS, Answer, Page, Pagination, ResourcesDep
+from conforme.foundation.errors import NotFound
+from conforme.foundation.web import ERRORS, Answer, Page, Pagination, ResourcesDep, in_words
 
 router = APIRouter(prefix="/api/audits/batch", tags=["audits"], responses=ERRORS)
 
@@ -41,7 +40,7 @@ async def ask(
     idempotency_key: Key = None,
 ) -> QueuedBatchOut:
     """Queues an audit for each fiche; the batch exists before the answer leaves."""
-    asked = _asked(body)
+    asked = in_words(AskBatch, body, "Invalid batch audit input")
     fiche_ids = tuple(dict.fromkeys(asked.fiche_ids))
     wish = BatchWish(fiche_ids, asked.audit_config_id, asked.user_id, asked.use_rlm)
     desk = Desk(resources.durable, resources.settings.audit_same_request_seconds)
@@ -57,16 +56,6 @@ async def ask(
         batch_id=queued.batch_id,
         event_ids=[batches.tracking_id(queued.batch_id, fiche_id, config_id) for fiche_id in fiche_ids],
     )
-
-
-def _asked(body: Any) -> AskBatch:
-    try:
-        return AskBatch.model_validate(body)
-    except ValidationError as error:
-        issue = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in issue["loc"]) or "body"
-        hint = f"{field}: {issue['msg']}"
-        raise Invalid("Invalid batch audit input", hint=hint, field=field) from None
 
 
 @router.get("")

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from conforme.accounts.actor import Actor
 from conforme.audits import queries, trails, views
+from conforme.audits.links import links_of
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.queries import Session, Verdicts
 from conforme.audits.schemas import AuditDetail
@@ -30,6 +31,7 @@ async def detail_of(session: Session, actor: Actor, audit_id: int) -> AuditDetai
         found,
         await queries.verdicts(session, audit_id),
         await ledger.summary(session, audit_id),
+        await links_of(session, [found.audit]),
         revision_number=await queries.revision_number(session, found.audit.config_revision_id),
         transcript_sha256=await queries.snapshot_sha256(session, found.audit.transcript_snapshot_id),
     )

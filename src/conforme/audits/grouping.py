@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, defer, load_only
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.models import AuditConfig
 from conforme.audits.filters import Filters
+from conforme.audits.links import links
 from conforme.audits.list_queries import conditions
 from conforme.audits.models import STATUSES, AuditRow
 from conforme.fiches.models import FicheCache
@@ -170,8 +171,12 @@ def key_text(grouping: Grouping, key: Any) -> str | None:
 
 
 async def named(session: ReadSession, grouping: Grouping, rows: Sequence[GroupRow]) -> Mapping[int, Any]:
-    """Whom the keys of these groups name, where they name a fiche or a configuration."""
+    """Whom the keys of these groups name: fiches, configurations, or what of automation they belong to."""
     keys = [row.key for row in rows if row.key is not None]
+    if grouping.by == "automation_schedule":
+        return (await links(session, keys, ())).schedules
+    if grouping.by == "automation_run":
+        return (await links(session, (), keys)).runs
     if grouping.by == "fiche":
         return await fiches_named(session, keys)
     return await configs_named(session, keys) if grouping.by == "audit_config" else {}

@@ -79,3 +79,8 @@ async def keep(session: WriteSession, actor: Actor, key: str | None, answer: dic
 async def one_at_a_time(session: WriteSession, what: str) -> None:
     """Callers with the same wish queue here until the first one has committed."""
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+
+
+async def side_by_side(session: WriteSession, what: str) -> None:
+    """Holds up those who are to be alone with `what` (`one_at_a_time`), and not one another."""
+    await session.execute(select(func.pg_advisory_xact_lock_shared(func.hashtextextended(what, 0))))

@@ -11,6 +11,7 @@ from conforme.accounts.auth import CurrentCaller, may
 from conforme.audits import fiche_groups, grouping, list_queries, list_views, queries
 from conforme.audits.details import detail_of, verdicts_of
 from conforme.audits.filters import LIMIT_OF_FICHE, Filters, page_of, parse_filters
+from conforme.audits.links import links_of
 from conforme.audits.list_schemas import (
     AuditList,
     FicheAudits,
@@ -47,7 +48,8 @@ async def listing(
     results = flag(request.query_params, "include_result_data") is True
     async with resources.database.read() as session:
         page = await list_queries.listed(session, seeing(caller, actor, filters), filters, results=results)
-    shown = [list_views.listed(each, results=results) for each in page.found]
+        named = await links_of(session, (each.audit for each in page.found))
+    shown = [list_views.listed(each, named, results=results) for each in page.found]
     return JSONResponse(ok(shown, pagination=list_views.pagination(page, filters)))
 
 
@@ -77,7 +79,8 @@ async def grouped_by_fiches(
         found, total = await fiche_groups.by_fiche(
             session, seeing(caller, actor, filters), filters, results=results
         )
-    shown = [list_views.fiche_group(each, results=results) for each in found]
+        named = await links_of(session, (each.audit for group in found for each in group.audits))
+    shown = [list_views.fiche_group(each, named, results=results) for each in found]
     return JSONResponse(ok(shown, pagination=filters.page.describe(total)))
 
 
@@ -90,7 +93,10 @@ async def by_fiche(request: Request, resources: ResourcesDep, actor: Reader, fic
     async with resources.database.read() as session:
         page = await list_queries.of_fiche(session, actor, fiche_id, asked)
         verdicts = await verdicts_of(session, [each.audit.id for each in page.found])
-    shown = [list_views.listed(each, results=True, verdicts=verdicts[each.audit.id]) for each in page.found]
+        named = await links_of(session, (each.audit for each in page.found))
+    shown = [
+        list_views.listed(each, named, results=True, verdicts=verdicts[each.audit.id]) for each in page.found
+    ]
     return JSONResponse(ok(shown, count=len(shown), pagination=asked.describe(page.total or 0)))
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from conforme.audits.schemas import AuditItem, ConfigBrief, FicheBrief
+from conforme.audits.schemas import AuditItem, ConfigBrief, FicheBrief, RunBrief, ScheduleBrief
 from conforme.foundation.web import Text, Wire, WireId, WireTime
 
 Name = Annotated[Text, Field(max_length=200)]
@@ -60,8 +60,8 @@ class Group(Wire):
     status_counts: dict[str, int] | None = None
     fiche: GroupedFiche | None = None
     audit_config: ConfigBrief | None = None
-    automation_schedule: None = None
-    automation_run: None = None
+    automation_schedule: ScheduleBrief | None = None
+    automation_run: RunBrief | None = None
 
 
 class GroupMeta(BaseModel):

@@ -11,6 +11,7 @@ from sqlalchemy.types import TypeEngine
 from conforme.audits.fiche_groups import FicheGroup
 from conforme.audits.filters import Filters, cursor_text
 from conforme.audits.grouping import Grouping, GroupRow, key_text
+from conforme.audits.links import Links
 from conforme.audits.list_queries import ListPage
 from conforme.audits.list_schemas import (
     FicheOfAudits,
@@ -37,7 +38,9 @@ _IDS: Final = frozenset(name for name in _COLUMNS if name == "id" or name.endswi
 _FICHE_COLUMNS: Final = tuple(FicheOfAudits.model_fields)
 
 
-def listed(found: Found, *, results: bool = False, verdicts: Verdicts | None = None) -> JsonObject:
+def listed(
+    found: Found, links: Links, *, results: bool = False, verdicts: Verdicts | None = None
+) -> JsonObject:
     """One audit of a list, as `ListedAudit` says, written by hand: a page has hundreds of them.
 
     With what it stored where `results` were read, with its steps where `verdicts` are given.
@@ -47,8 +50,7 @@ def listed(found: Found, *, results: bool = False, verdicts: Verdicts | None = N
     return _plain(audit, _COLUMNS) | {
         "resultData": stored if verdicts is None else latest_view(stored, verdicts),
         "auditConfig": {"id": str(config.id), "name": config.name, "description": config.description},
-        "automationSchedule": None,
-        "automationRun": None,
+        **links.shown(audit),
         "ficheCache": fiche
         and {
             "ficheId": fiche.fiche_id,
@@ -142,16 +144,16 @@ def group(row: GroupRow, grouping: Grouping, names: Mapping[int, Any]) -> Group:
     if grouping.by == "audit_config":
         shown["audit_config"] = ConfigBrief.model_validate(named)
     if grouping.by in {"automation_schedule", "automation_run"}:
-        shown[grouping.by] = None
+        shown[grouping.by] = named
     return Group(**shown)
 
 
-def fiche_group(found: FicheGroup, *, results: bool) -> JsonObject:
+def fiche_group(found: FicheGroup, links: Links, *, results: bool) -> JsonObject:
     """A fiche with its newest audits, as `AuditsOfOneFiche` says."""
     summary = found.summary
     return {
         "fiche": _plain(found.fiche, _FICHE_COLUMNS),
-        "audits": [listed(each, results=results) for each in found.audits],
+        "audits": [listed(each, links, results=results) for each in found.audits],
         "summary": {
             "totalAudits": summary.total,
             "compliantCount": summary.compliant,

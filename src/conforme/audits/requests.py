@@ -99,10 +99,12 @@ async def create_audit(  # noqa: PLR0913 -- all that tells one audit from anothe
     requested_by: str,
     tracking_id: str | None = None,
     transcribe: bool = True,
+    within: float | None = None,
 ) -> AuditRow:
     """The row and its durable job; what was the latest audit of this fiche by this configuration is so no more.
 
-    With `transcribe=False` it hears what is transcribed already, and has no more transcribed.
+    With `transcribe=False` it hears what is transcribed already, and has no more transcribed. `within` seconds of work
+    it must have ended, where that is sooner than its own deadline.
     """
     tracking_id = tracking_id or await _tracking_id(session, wish)
     version = await queries.last_version(session, wish.fiche_id, wish.audit_config_id) + 1
@@ -138,15 +140,19 @@ async def create_audit(  # noqa: PLR0913 -- all that tells one audit from anothe
     )
     session.add(audit)
     await session.flush()
-    await _dispatch(session, durable, audit, transcribe=transcribe)
+    await _dispatch(session, durable, audit, transcribe=transcribe, within=within)
     return audit
 
 
-async def _dispatch(session: WriteSession, durable: Durable, audit: AuditRow, *, transcribe: bool) -> None:
+async def _dispatch(
+    session: WriteSession, durable: Durable, audit: AuditRow, *, transcribe: bool, within: float | None
+) -> None:
     priority = stages.priority_of(audit)
     job = run_bulk_audit if priority is Priority.BULK else run_audit
     payload = RunAuditJob(audit_id=audit.id, job_id=audit.job_id, transcribe=transcribe)
-    await durable.dispatch(session, job, payload, id=audit.job_id, key=audit.fiche_id, priority=priority)
+    await durable.dispatch(
+        session, job, payload, id=audit.job_id, key=audit.fiche_id, priority=priority, within=within
+    )
 
 
 async def resume_audit(session: WriteSession, durable: Durable, actor: Actor, audit_id: int) -> QueuedAudit:
@@ -169,14 +175,19 @@ async def resume_audit(session: WriteSession, durable: Durable, actor: Actor, au
 
 
 async def queue_again(
-    session: WriteSession, durable: Durable, audit: AuditRow, *, transcribe: bool = True
+    session: WriteSession,
+    durable: Durable,
+    audit: AuditRow,
+    *,
+    transcribe: bool = True,
+    within: float | None = None,
 ) -> None:
-    """A failed audit, held, goes on with what it lacks."""
+    """A failed audit, held, goes on with what it lacks; `transcribe` and `within` as in `create_audit`."""
     audit.job_id = _next_job_id(audit)
     audit.status = "pending"
     audit.error_message = audit.error_code = audit.failed_phase = audit.completed_at = None
     await session.flush()
-    await _dispatch(session, durable, audit, transcribe=transcribe)
+    await _dispatch(session, durable, audit, transcribe=transcribe, within=within)
 
 
 def _next_job_id(audit: AuditRow) -> str:

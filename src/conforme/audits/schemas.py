@@ -90,6 +90,23 @@ class FicheContact(FicheBrief):
     prospect_tel: str | None
 
 
+class ScheduleBrief(Wire):
+    """A schedule of automation that an audit names."""
+
+    id: WireId
+    name: str
+
+
+class RunBrief(Wire):
+    """A run of automation that an audit names."""
+
+    id: WireId
+    status: str
+    started_at: WireTime | None
+    completed_at: WireTime | None
+    schedule_id: WireId
+
+
 class AuditItem(Wire):
     """One audit of a list."""
 
@@ -128,8 +145,8 @@ class AuditItem(Wire):
     created_at: WireTime
     updated_at: WireTime
     audit_config: ConfigBrief
-    automation_schedule: None = None
-    automation_run: None = None
+    automation_schedule: ScheduleBrief | None = None
+    automation_run: RunBrief | None = None
     fiche_cache: FicheBrief | FicheContact | None = None
 
 

@@ -49,6 +49,7 @@ async def begin(resources: Resources, audit_id: int) -> dict[str, Any]:
             "fiche_id": audit.fiche_id,
             "frozen": audit.transcript_snapshot_id is not None,
             "priority": int(priority_of(audit)),
+            "schedule_id": audit.automation_schedule_id,
         }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from conforme.audits.links import Links
 from conforme.audits.models import CitationRow, ControlPointRow, DroppedCitationRow, StepResultRow
 from conforme.audits.queries import Found, Verdicts
 from conforme.audits.schemas import (
@@ -44,12 +45,14 @@ def detail(
     found: Found,
     verdicts: Verdicts,
     spent: LedgerSummary,
+    links: Links,
     *,
     revision_number: int,
     transcript_sha256: str | None,
 ) -> AuditDetail:
     """One audit with its steps, rebuilt from the rows that hold the verdicts now."""
     beside = {
+        **links.of(found.audit),
         "result_data": latest_view(found.audit.result_data, verdicts),
         "fiche_cache": FicheContact.model_validate(found.fiche) if found.fiche else None,
         "step_results": [StepResult.model_validate(step) for step in verdicts.steps],

@@ -139,7 +139,7 @@ async def _gather(ctx: JobContext, payload: RunAuditJob, started: dict[str, Any]
     fiche_id = str(started["fiche_id"])
     fetch = Child(
         fetch_fiche,
-        FetchFiche(fiche_id=fiche_id, force_refresh=True),
+        FetchFiche(fiche_id=fiche_id, force_refresh=True, schedule_id=started.get("schedule_id")),
         id=f"{payload.job_id}-fetch",
         key=fiche_id,
         priority=priority,

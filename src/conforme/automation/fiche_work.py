@@ -35,6 +35,8 @@ _SYSTEM: Final = Actor.system("automation")
 TRIGGER: Final = "automation"
 NOT_FETCHED: Final = "Fiche details not fetched (cache incomplete)"
 NOT_TRANSCRIBED: Final = "Transcription incomplete (timeout/stall)"
+STALLED: Final = "STALLED"
+"""Code of what did not end in its time."""
 NOTHING_HEARD: Final = "No transcribed recordings (empty timeline)"
 OUT_OF_SCOPE: Final = "Not among the fiches of the schedule's owner"
 OVER: Final[dict[str, Any]] = {"go": False}
@@ -246,7 +248,9 @@ async def _begun(
             continue
         row = await audit_queries.locked(session, audit.id)
         if row is not None and row.status == "failed":
-            await queue_again(session, resources.durable, row, transcribe=False)
+            await queue_again(
+                session, resources.durable, row, transcribe=False, within=_seconds_of_audit(resources)
+            )
         ids.append(audit.id)
     return ids
 
@@ -278,8 +282,13 @@ async def _create(
         requested_by=run.requested_by,
         tracking_id=f"{name}-{item.begun}" if taken else name,
         transcribe=False,
+        within=_seconds_of_audit(resources),
     )
     return audit.id
+
+
+def _seconds_of_audit(resources: Resources) -> float:
+    return resources.settings.automation_audit_max_wait_ms / 1000
 
 
 async def end(resources: Resources, work: Work, how: End) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from conforme.accounts.actor import Actor
 from conforme.automation import queries
 from conforme.automation.errors import RunUnderWay, ScheduleInactive, TooManyWaiting
 from conforme.automation.models import (
-    BY_HAND,
     PENDING,
     RUNNING,
     AutomationRun,
@@ -21,7 +20,6 @@ from conforme.automation.rules import Selection
 from conforme.automation.snapshots import snapshot_of
 from conforme.foundation.database import WriteSession, now
 from conforme.foundation.errors import NotFound
-from conforme.foundation.jobs import Priority
 from conforme.foundation.resources import Resources
 
 RESOURCE: Final = "Automation schedule"
@@ -124,14 +122,8 @@ def _job_id(schedule_id: int, run_id: int, due: datetime | None) -> str:
 async def _dispatch(
     session: WriteSession, resources: Resources, schedule: AutomationSchedule, run: AutomationRun
 ) -> None:
-    from conforme.automation.run_workflows import (
-        RunOrder,
-        run_automation,
-    )  # it looks at the clock with this module
+    from conforme.automation.run_workflows import dispatch_run  # its jobs end runs, which releases others
 
     schedule.last_run_at = run.due_at or now()
     schedule.last_run_status = RUNNING
-    priority = Priority.NORMAL if run.trigger == BY_HAND else Priority.BULK
-    await resources.durable.dispatch(
-        session, run_automation, RunOrder(run_id=run.id), id=run.job_id, priority=priority
-    )
+    await dispatch_run(session, resources.durable, run)

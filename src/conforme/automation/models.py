@@ -261,6 +261,17 @@ class AutomationRunFiche(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 
 
+class AutomationRunListed(Base):
+    """A fiche that the token of a run's schedule sees among the sales of its days; until the run has chosen."""
+
+    __tablename__ = "automation_run_listed"
+
+    run_id: Mapped[int] = mapped_column(
+        ForeignKey("automation_runs.id", ondelete="CASCADE"), primary_key=True
+    )
+    fiche_id: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
 class AutomationLog(Base):
     """A line of a run's log, redacted before it is written."""
 

@@ -1,5 +1,6 @@
 """Telling of the end of a run: a webhook and one mail, each once (spec/automation §5)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -182,20 +183,30 @@ async def queue_webhook(resources: Resources, run_id: int) -> str:
         schedule = run and await session.get(AutomationSchedule, run.schedule_id)
         if run is None or schedule is None or not is_wanted(schedule, run):
             return "not wanted"
-        if schedule.webhook_endpoint_id is None:
-            return "none"
         job_id = subject_of(run.id) if run.attempt == 1 else f"{subject_of(run.id)}-{run.attempt}"
-        queued = exists().where(
-            WebhookDelivery.endpoint_id == schedule.webhook_endpoint_id, WebhookDelivery.job_id == job_id
-        )
-        if await session.scalar(select(queued)):  # before a crash
-            return "queued"
         body = webhook_body(await report_of(session, resources, run))
         event = "automation/failed" if run.selected_at is None else "automation/completed"
-        try:
-            await outbox.queue(session, resources.durable, schedule.webhook_endpoint_id, event, job_id, body)
-        except NotFound:
-            return "no endpoint"
+        return await into_outbox(session, resources, schedule.webhook_endpoint_id, event, job_id, body)
+
+
+async def into_outbox(
+    session: WriteSession,
+    resources: Resources,
+    endpoint_id: str | None,
+    event: str,
+    job_id: str,
+    body: Mapping[str, Any],
+) -> str:
+    """Queues a delivery, unless one of this `job_id` is there; the caller holds what it is about."""
+    if endpoint_id is None:
+        return "none"
+    queued = exists().where(WebhookDelivery.endpoint_id == endpoint_id, WebhookDelivery.job_id == job_id)
+    if await session.scalar(select(queued)):  # before a crash
+        return "queued"
+    try:
+        await outbox.queue(session, resources.durable, endpoint_id, event, job_id, body)
+    except NotFound:
+        return "no endpoint"
     return "queued"
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from pydantic import SecretStr
 from sqlalchemy import exists, func, select, text, true
 from sqlalchemy.orm import aliased
 
 from conforme.automation.models import OPEN, PENDING, AutomationRun, AutomationSchedule, AutomationTick
+from conforme.foundation import sealing
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.web import Page
+from conforme.settings import Settings
 
 Session = ReadSession | WriteSession
 _NEXT_RUN = text("select nextval(pg_get_serial_sequence('automation_runs', 'id'))")
@@ -90,6 +93,17 @@ async def count_active(session: Session, *, due_before: datetime | None = None) 
     if due_before is not None:
         counted = counted.where(AutomationSchedule.next_due_at < due_before)
     return await session.scalar(counted) or 0
+
+
+async def token_of(session: Session, settings: Settings, schedule_id: int) -> SecretStr | None:
+    """The token a schedule brings along for the CRM; None: it has none, or is gone.
+
+    Raises:
+        Misconfigured: it was sealed with a key that is no longer known.
+    """
+    query = select(AutomationSchedule.external_api_key).where(AutomationSchedule.id == schedule_id)
+    sealed = await session.scalar(query)
+    return None if sealed is None else sealing.unseal(sealed, settings)
 
 
 async def any_sealed(session: Session) -> bool:

@@ -28,7 +28,7 @@ from conforme.automation.schemas import (
 from conforme.automation.views import schedule_out, with_runs
 from conforme.foundation.database import now
 from conforme.foundation.errors import Invalid, NotFound
-from conforme.foundation.web import ERRORS, Answer, Page, Pagination, ResourcesDep, path_id
+from conforme.foundation.web import ERRORS, Answer, Page, Pagination, ResourcesDep, in_words, path_id
 
 router = APIRouter(prefix="/api/automation", tags=["automation"], responses=ERRORS)
 
@@ -116,7 +116,7 @@ async def delete(resources: ResourcesDep, actor: Writer, schedule_id: str) -> Sa
 async def trigger(resources: ResourcesDep, actor: Writer, body: Json = None) -> Triggered:
     """Runs a schedule now; the run exists before the answer leaves."""
     given = _object(body, TRIGGER)
-    asked = service.in_words(TriggerBody, given, TRIGGER)
+    asked = in_words(TriggerBody, given, TRIGGER)
     async with resources.database.write() as session:
         run = await service.run_now(session, resources, actor, asked.scheduleId, asked.overrideFicheSelection)
     return Triggered(schedule_id=given["scheduleId"], run_id=run.id, event_ids=[run.job_id])

@@ -5,6 +5,7 @@ are those of spec/automation §1 in snake_case; what goes beyond it says so.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import date, time
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Self
@@ -92,7 +93,14 @@ def _split(value: object) -> object:
     pasted = [
         part for each in value for part in (_SEPARATORS.split(each) if isinstance(each, str) else [each])
     ]
-    return tuple(dict.fromkeys(part for part in pasted if part != ""))
+    return without_repeats(part for part in pasted if part != "")
+
+
+def without_repeats(values: Iterable[object]) -> tuple[object, ...]:
+    """Each text once; what is none stays as it is, to be refused by its place."""
+    given = tuple(values)
+    texts = all(isinstance(value, str) for value in given)
+    return tuple(dict.fromkeys(given)) if texts else given
 
 
 def _once(values: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from sqlalchemy import any_, exists, func, or_, select, text, update
+from sqlalchemy import any_, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from conforme.accounts.actor import Actor
+from conforme.audits.idempotency import one_at_a_time, side_by_side
 from conforme.audits.models import OPEN as OPEN_AUDITS
 from conforme.audits.models import AuditRow
 from conforme.automation.models import (
@@ -16,6 +18,7 @@ from conforme.automation.models import (
     OPEN,
     AutomationRun,
     AutomationRunFiche,
+    AutomationRunListed,
 )
 from conforme.automation.selection import Candidate
 from conforme.fiches.models import FicheCache
@@ -200,6 +203,28 @@ async def sold_on(session: Session, actor: Actor, days: Sequence[date]) -> list[
     return [Candidate(*row) for row in await session.execute(query)]
 
 
+async def note_listed(session: WriteSession, run_id: int, fiche_ids: Sequence[str]) -> None:
+    """Keeps what was listed for this run alone, until its fiches are chosen."""
+    if fiche_ids:
+        rows = [{"run_id": run_id, "fiche_id": fiche_id} for fiche_id in fiche_ids]
+        await session.execute(insert(AutomationRunListed).on_conflict_do_nothing(), rows)
+
+
+async def listed_for(session: Session, actor: Actor, run_id: int) -> list[Candidate]:
+    """The fiches that were listed for this run and that the actor may see, in the order of `sold_on`."""
+    listed = select(AutomationRunListed.fiche_id).where(AutomationRunListed.run_id == run_id)
+    query = (
+        select(FicheCache.fiche_id, FicheCache.groupe, FicheCache.attribution_user_id)
+        .where(FicheCache.fiche_id.in_(listed), visible(actor))
+        .order_by(FicheCache.sales_date, FicheCache.id)
+    )
+    return [Candidate(*row) for row in await session.execute(query)]
+
+
+async def forget_listed(session: WriteSession, run_id: int) -> None:
+    await session.execute(delete(AutomationRunListed).where(AutomationRunListed.run_id == run_id))
+
+
 async def named(session: Session, actor: Actor, fiche_ids: Sequence[str]) -> list[Candidate]:
     """These fiches in this order, with what is known of them; unknown ones only for those who see everything."""
     query = select(FicheCache.fiche_id, FicheCache.groupe, FicheCache.attribution_user_id)
@@ -282,13 +307,13 @@ async def silent(session: Session, after: timedelta, limit: int) -> list[Silent]
 
 async def share(session: WriteSession, run_id: int) -> None:
     """Keeps the run from being cancelled until the transaction ends; many may share, a canceller waits."""
-    await session.execute(_LOCK_SHARED, {"name": f"automation-run:{run_id}"})
+    await side_by_side(session, _name(run_id))
 
 
 async def exclude(session: WriteSession, run_id: int) -> None:
     """Waits until nobody shares the run."""
-    await session.execute(_LOCK, {"name": f"automation-run:{run_id}"})
+    await one_at_a_time(session, _name(run_id))
 
 
-_LOCK = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))")
-_LOCK_SHARED = text("select pg_advisory_xact_lock_shared(hashtextextended(:name, 0))")
+def _name(run_id: int) -> str:
+    return f"automation-run:{run_id}"

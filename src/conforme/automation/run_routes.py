@@ -12,8 +12,9 @@ from conforme.automation import queries, run_reads, stopping
 from conforme.automation.columns import owner_of, rules_of
 from conforme.automation.models import AutomationLog, AutomationRun, AutomationRunFiche, AutomationSchedule
 from conforme.automation.outcomes import MICROS
-from conforme.automation.preview import Preview, preview
+from conforme.automation.preview import Calls, Estimate, Preview, Price, preview
 from conforme.automation.run_schemas import (
+    EstimateOut,
     Left,
     LogLine,
     Logs,
@@ -26,6 +27,7 @@ from conforme.automation.run_schemas import (
     Runs,
     RunWithLogs,
 )
+from conforme.automation.run_work import has_own_token
 from conforme.automation.service import require_own
 from conforme.automation.snapshots import Plan
 from conforme.fiches.range_fetch import RangeAsked, fetch_range
@@ -141,8 +143,10 @@ async def dry_run(
         require_own(actor, schedule)
         rules = rules_of(schedule)
         plan = Plan(rules, asked.overrideFicheSelection or rules.selection)
-        found = await preview(session, resources, owner_of(schedule), plan)
-    fetch_id = await _fetch(resources, actor, found) if asked.fetch else None
+        own = has_own_token(schedule)
+        found = await preview(session, resources, owner_of(schedule), plan, own_token=own)
+    # A fetch asks with the product's own token: it would tell nothing of what another one sees.
+    fetch_id = await _fetch(resources, actor, found) if asked.fetch and not own else None
     return Answer(data=_preview(plan, found, fetch_id))
 
 
@@ -211,15 +215,29 @@ def _preview(plan: Plan, found: Preview, fetch_id: str | None) -> PreviewOut:
         left_count=choice.left,
         seed=found.seed,
         fiches_without_details=found.without_details,
-        recordings=calls.recordings,
-        minutes_of_speech=_minutes(calls.seconds),
-        minutes_to_transcribe=_minutes(calls.unheard_seconds if plan.rules.run_transcription else 0),
-        transcription_cost=found.price.transcription,
-        audit_cost=found.price.audits,
-        cost=found.price.total,
+        **_figures(plan, calls, found.price),
         currency=found.price.currency,
         exhausted=found.exhausted,
+        estimated=found.estimated and _estimate(plan, found.estimated),
     )
+
+
+def _estimate(plan: Plan, estimated: Estimate) -> EstimateOut:
+    figures = _figures(plan, estimated.calls, estimated.price)
+    return EstimateOut(
+        basis=estimated.basis, fiches=estimated.fiches, exhausted=estimated.exhausted, **figures
+    )
+
+
+def _figures(plan: Plan, calls: Calls, price: Price) -> dict[str, Any]:
+    return {
+        "recordings": calls.recordings,
+        "minutes_of_speech": _minutes(calls.seconds),
+        "minutes_to_transcribe": _minutes(calls.unheard_seconds if plan.rules.run_transcription else 0),
+        "transcription_cost": price.transcription,
+        "audit_cost": price.audits,
+        "cost": price.total,
+    }
 
 
 def _minutes(seconds: int) -> Decimal:

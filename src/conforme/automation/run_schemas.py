@@ -124,6 +124,22 @@ class NotTaken(Wire):
     reason: str
 
 
+class EstimateOut(Wire):
+    """What fiches without details may come to, if they are like others; in none of the figures beside it."""
+
+    basis: str
+    """`range`: like the other fiches of this selection; `last_30_days`: like all whose details are that young."""
+    fiches: int
+    recordings: int
+    minutes_of_speech: WireScore
+    minutes_to_transcribe: WireScore
+    transcription_cost: WireScore
+    audit_cost: WireScore
+    cost: WireScore
+    exhausted: str | None
+    """Which budget of the schedule that would go beyond together with what is known."""
+
+
 class PreviewOut(Wire):
     """What a run started now would take, as far as it is known without asking the CRM."""
 
@@ -156,3 +172,5 @@ class PreviewOut(Wire):
     currency: str
     exhausted: str | None
     """Which budget of the schedule that would go beyond."""
+    estimated: EstimateOut | None
+    """Null where details lack of no fiche, or there is nothing to estimate by."""

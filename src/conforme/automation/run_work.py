@@ -5,6 +5,7 @@ Every stage may run again after a crash: what is stored already is neither store
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from conforme.automation.models import (
     AutomationRunFiche,
     AutomationSchedule,
 )
-from conforme.automation.rules import ScheduleRules, Selection
+from conforme.automation.rules import Sample, ScheduleRules, Selection
 from conforme.automation.selection import Candidate, Choice, choose, days_of
 from conforme.automation.snapshots import Plan, plan_of
 from conforme.automation.zones import zone_of
@@ -39,6 +40,16 @@ SEEDS: Final = 2**53
 """Seeds that a run draws by itself: any JSON reader holds them exactly."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What came of listing the sales of a day."""
+
+    fiche_ids: Sequence[str] = ()
+    """Where the schedule has a token of its own: what that one sees."""
+    why: str | None = None
+    """Why the day could not be listed."""
+
+
 class NoAuditConfigs(Conflict):
     """No audit configs resolved"""
 
@@ -47,6 +58,9 @@ class NoAuditConfigs(Conflict):
 
 async def begin(resources: Resources, run_id: int) -> dict[str, Any]:
     """Marks the run as running and resolves what it goes by; the days whose sales are to be listed first.
+
+    A schedule with a token of its own may see other sales than the product: whatever is known, its days are listed
+    anew, and `own_token_of` says whose token that is.
 
     Raises:
         Invalid: it looks at more days than are fetched at once.
@@ -60,19 +74,20 @@ async def begin(resources: Resources, run_id: int) -> dict[str, Any]:
         days = days_of_run(run, plan)
         if run.started_at is None:
             await _start(session, run, plan, days)
-    longest = resources.settings.fiche_range_max_days
-    if len(days) > longest:
-        raise Invalid(f"The range has {len(days)} days; the most is {longest}", field="ficheSelection")
+    require_short(resources, days)
     if plan.rules.run_audits and not run.audit_config_ids:
         raise NoAuditConfigs
     async with resources.database.read() as session:
-        due = await unknown_days(session, resources, days)
-    return {"go": True, "days": [day.isoformat() for day in due]}
+        schedule = await session.get_one(AutomationSchedule, run.schedule_id)
+        own = schedule.id if has_own_token(schedule) else None
+        due = days if own else await unknown_days(session, resources, days)
+    return {"go": True, "days": [day.isoformat() for day in due], "own_token_of": own}
 
 
 async def _start(session: WriteSession, run: AutomationRun, plan: Plan, days: Sequence[date]) -> None:
     run.status, run.started_at = RUNNING, run.started_at or now()
     run.days_total = len(days)
+    await run_queries.forget_listed(session, run.id)
     configs, dropped = await resolved_configs(session, plan.rules)
     run.audit_config_ids = list(configs)
     await session.flush()
@@ -119,6 +134,13 @@ def days_of_run(run: AutomationRun, plan: Plan) -> tuple[date, ...]:
     return days_at(plan.selection, plan.rules.timing.timezone, run.due_at or run.created_at)
 
 
+def require_short(resources: Resources, days: Sequence[date]) -> None:
+    """Raises `Invalid` for more days than are fetched at once."""
+    longest = resources.settings.fiche_range_max_days
+    if len(days) > longest:
+        raise Invalid(f"The range has {len(days)} days; the most is {longest}", field="ficheSelection")
+
+
 def days_at(selection: Selection, zone: str, moment: datetime) -> tuple[date, ...]:
     if selection.mode == "manual":
         return ()
@@ -136,26 +158,31 @@ async def unknown_days(
     return tuple(day for day in days if day not in known)
 
 
-async def note_days(resources: Resources, run_id: int, listed: Mapping[str, str | None]) -> dict[str, Any]:
-    """Counts days that were listed, or could not be (with the reason); whether the run goes on."""
+async def note_days(resources: Resources, run_id: int, listed: Mapping[str, Listed]) -> dict[str, Any]:
+    """Counts days that were listed, or could not be; whether the run goes on."""
     async with resources.database.write() as session:
         run = await run_queries.held(session, run_id)
         if run is None or run.status not in OPEN or run.cancel_requested_at:
             return {"go": False}
         run.days_done += len(listed)
-        run.days_failed += sum(why is not None for why in listed.values())
+        run.days_failed += sum(each.why is not None for each in listed.values())
         await session.flush()
-        for day, why in listed.items():
-            if why is not None:
+        ids = dict.fromkeys(fiche_id for each in listed.values() for fiche_id in each.fiche_ids)
+        await run_queries.note_listed(session, run_id, tuple(ids))
+        for day, each in listed.items():
+            if each.why is not None:
                 await run_logs.write(
-                    session, run_id, "error", "Day not listed", key=f"day-{day}", day=day, why=why
+                    session, run_id, "error", "Day not listed", key=f"day-{day}", day=day, why=each.why
                 )
         await events.record_all(session, [run_telling.progress(run)])
     return {"go": True}
 
 
-async def select_fiches(resources: Resources, run_id: int) -> dict[str, Any]:
-    """Chooses the fiches, stores each as an item of work, and begins the first of them."""
+async def select_fiches(resources: Resources, run_id: int, *, as_listed: bool = False) -> dict[str, Any]:
+    """Chooses the fiches, stores each as an item of work, and begins the first of them.
+
+    `as_listed`: of days, only what was listed for this run.
+    """
     async with resources.database.write() as session:
         run = await run_queries.held(session, run_id)
         if run is None or run.status not in OPEN or run.cancel_requested_at or run.selected_at:
@@ -169,8 +196,11 @@ async def select_fiches(resources: Resources, run_id: int) -> dict[str, Any]:
             await outcomes.finish(session, resources.durable, run, reason=reason, summary=summary)
             return {"go": True, "taken": 0}
         owner = await owner_of_run(session, run)
-        candidates = await candidates_of(session, owner, plan, days_of_run(run, plan), run.audit_config_ids)
+        days = days_of_run(run, plan)
+        listed = run.id if as_listed else None
+        candidates = await candidates_of(session, owner, plan, days, run.audit_config_ids, listed_for=listed)
         choice = await _chosen(session, run, plan, candidates)
+        await run_queries.forget_listed(session, run_id)
         await outcomes.go_on(session, resources.durable, run)
     return {"go": True, "taken": len(choice.taken)}
 
@@ -180,6 +210,11 @@ def _nothing_to_do(run: AutomationRun, plan: Plan) -> tuple[str, str] | None:
         empty = not plan.selection.fiche_ids
         return (run_telling.NO_FICHES, "No fiches found") if empty else None
     return None if run.days_total else (run_telling.NO_DATES, "No dates to query")
+
+
+def has_own_token(schedule: AutomationSchedule) -> bool:
+    """Whether the CRM is asked with a token that the schedule brings along."""
+    return schedule.external_api_key is not None
 
 
 async def owner_of_run(session: ReadSession | WriteSession, run: AutomationRun) -> Actor:
@@ -193,10 +228,14 @@ async def candidates_of(
     plan: Plan,
     days: Sequence[date],
     config_ids: Sequence[int],
+    *,
+    listed_for: int | None = None,
 ) -> list[Candidate]:
-    """The fiches that may be taken, in the order of work."""
+    """The fiches that may be taken, in the order of work; of days, those sold on them, or `listed_for` a run."""
     if plan.selection.mode == "manual":
         found = await run_queries.named(session, owner, plan.selection.fiche_ids)
+    elif listed_for is not None:
+        found = await run_queries.listed_for(session, owner, listed_for)
     else:
         found = await run_queries.sold_on(session, owner, days)
     if not plan.selection.only_unaudited:
@@ -206,12 +245,17 @@ async def candidates_of(
     return [Candidate(each.fiche_id, each.groupe, each.advisor, each.fiche_id in audited) for each in found]
 
 
+def seed_of(sample: Sample) -> int:
+    """What a sample is drawn with: the seed it names, or one of its own."""
+    return secrets.randbelow(SEEDS) if sample.seed is None else sample.seed
+
+
 async def _chosen(
     session: WriteSession, run: AutomationRun, plan: Plan, candidates: Sequence[Candidate]
 ) -> Choice:
     sample = plan.selection.sample
     if sample is not None and run.sample_seed is None:
-        run.sample_seed = secrets.randbelow(SEEDS) if sample.seed is None else sample.seed
+        run.sample_seed = seed_of(sample)
     choice = choose(candidates, plan.selection, seed=run.sample_seed or 0)
     run.total_fiches, run.ignored_fiches = len(choice.taken), len(choice.ignored)
     run.left_fiches = choice.left

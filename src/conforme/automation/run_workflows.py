@@ -5,6 +5,7 @@ ends last begins the next fiche in its own transaction (`outcomes`). So nothing 
 in work at once is a number, not a number of waiting parents.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -14,8 +15,9 @@ from pydantic import BaseModel
 
 from conforme.automation import fiche_work, notices, run_work, stopping
 from conforme.automation.fiche_work import OVER, Work
-from conforme.automation.models import FAILED, AutomationRun, AutomationRunFiche
+from conforme.automation.models import BY_HAND, FAILED, AutomationRun, AutomationRunFiche
 from conforme.automation.outcomes import End
+from conforme.automation.run_work import Listed
 from conforme.automation.snapshots import plan_of
 from conforme.fiches.schemas import FetchFiche, FetchSalesDay
 from conforme.fiches.workflows import fetch_fiche, fetch_sales_day
@@ -33,14 +35,13 @@ from conforme.foundation.durable import (
     schedule,
 )
 from conforme.foundation.errors import ConformeError
+from conforme.foundation.faults import DeadlineExceeded
 from conforme.foundation.mail import MailFailed
 from conforme.settings import Settings
 from conforme.transcriptions.workflows import transcribe_child
 
 log = structlog.get_logger(__name__)
 
-RUN_DEADLINE: Final = timedelta(hours=5)
-"""Longest time a run takes to find its fiches (spec/automation §11)."""
 SPEECH: Final = {"low": Priority.BULK, "normal": Priority.BULK, "high": Priority.NORMAL}
 """Among nightly work; whoever waits in front of a screen goes ahead of all of it."""
 
@@ -73,9 +74,16 @@ class FicheJob(BaseModel):
     begun: int
     priority: int = int(Priority.BULK)
     """Of its transcription."""
+    schedule_id: int | None = None
+    """Whose token the CRM is asked with, where the schedule has one."""
 
 
-@job("automation/run", lane=RUNS, deadline=RUN_DEADLINE)
+def _run_deadline(settings: Settings) -> timedelta:
+    """Longest time a run takes to find its fiches: after that it is stale (spec/automation §3)."""
+    return timedelta(milliseconds=settings.automation_stale_threshold_ms)
+
+
+@job("automation/run", lane=RUNS, deadline=_run_deadline)
 async def run_automation(ctx: JobContext, payload: RunOrder) -> dict[str, Any]:
     """Finds the fiches of a run and begins the first of them; whatever goes wrong, the run says so."""
     try:
@@ -94,23 +102,28 @@ async def _find(ctx: JobContext, payload: RunOrder) -> dict[str, Any]:
     if not began["go"]:
         return began
     days, size = began["days"], resources.settings.automation_day_batch_size
+    own = began.get("own_token_of")
     for first in range(0, len(days), size):
         some = days[first : first + size]
-        listed = await ctx.children([_day_child(ctx.id, day) for day in some])
-        told = {day: _why(outcome) for day, outcome in zip(some, listed, strict=True)}
+        listed = await ctx.children([_day_child(ctx.id, day, own) for day in some])
+        told = {day: _listed(outcome) for day, outcome in zip(some, listed, strict=True)}
         noted = await ctx.step(f"days-{first}", partial(run_work.note_days, resources, run_id, told))
         if not noted["go"]:
             return noted
-    return await ctx.step("select", lambda: run_work.select_fiches(resources, run_id))
+    return await ctx.step(
+        "select", lambda: run_work.select_fiches(resources, run_id, as_listed=own is not None)
+    )
 
 
-def _day_child(parent_id: str, day: str) -> Child:
-    payload = FetchSalesDay.model_validate({"day": day})
+def _day_child(parent_id: str, day: str, own_token_of: int | None) -> Child:
+    payload = FetchSalesDay.model_validate({"day": day, "schedule_id": own_token_of})
     return Child(fetch_sales_day, payload, id=f"{parent_id}-day-{day}", priority=Priority.BULK)
 
 
-def _why(outcome: Outcome) -> str | None:
-    return None if outcome.ok else outcome.error or "The day could not be listed"
+def _listed(outcome: Outcome) -> Listed:
+    if outcome.ok:
+        return Listed(outcome.value.get("fiche_ids", ()))
+    return Listed(why=outcome.error or "The day could not be listed")
 
 
 def _fiche_deadline(settings: Settings) -> timedelta:
@@ -132,8 +145,9 @@ async def work_on_fiche(ctx: JobContext, payload: FicheJob) -> dict[str, Any]:
 
 
 async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any]:
-    resources = ctx.resources
-    [fetched] = await ctx.children([_fetch_child(work)])
+    resources, limits = ctx.resources, ctx.resources.settings
+    fetch = _fetch_child(work, payload.schedule_id, limits.automation_fiche_details_max_wait_ms / 1000)
+    [fetched] = await ctx.children([fetch])
     judged = await ctx.step("judge", lambda: fiche_work.judge(resources, work, _told(fetched)))
     if not judged["go"]:
         return OVER
@@ -142,7 +156,11 @@ async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any
         speech = transcribe_child(
             work.fiche_id, run_id=_named(work, "transcribe"), priority=Priority(payload.priority)
         )
-        [transcribed] = await ctx.children([speech])
+        within = limits.automation_transcription_max_wait_ms / 1000
+        [transcribed] = await ctx.children([replace(speech, within=within)])
+        if _is_late(transcribed):
+            stalled = End(FAILED, fiche_work.NOT_TRANSCRIBED, fiche_work.STALLED)
+            return await ctx.step("stalled", lambda: fiche_work.end(resources, work, stalled))
         heard = {
             "failed": transcribed.value["failed"] if transcribed.ok else 0,
             "error": None if transcribed.ok else transcribed.error or fiche_work.NOT_TRANSCRIBED,
@@ -151,14 +169,28 @@ async def _walk(ctx: JobContext, payload: FicheJob, work: Work) -> dict[str, Any
     return await ctx.step("audit", lambda: fiche_work.begin_audits(resources, work, heard))
 
 
-def _fetch_child(work: Work) -> Child:
-    payload = FetchFiche(fiche_id=work.fiche_id, force_refresh=True)
-    return Child(fetch_fiche, payload, id=_named(work, "fetch"), key=work.fiche_id, priority=Priority.BULK)
+def _fetch_child(work: Work, schedule_id: int | None, within: float) -> Child:
+    payload = FetchFiche(fiche_id=work.fiche_id, force_refresh=True, schedule_id=schedule_id)
+    return Child(
+        fetch_fiche,
+        payload,
+        id=_named(work, "fetch"),
+        key=work.fiche_id,
+        priority=Priority.BULK,
+        within=within,
+    )
+
+
+def _is_late(outcome: Outcome) -> bool:
+    """Whether a stage was not through within its time; what it had stored is kept, and no stage goes on without it."""
+    return outcome.code == DeadlineExceeded.code
 
 
 def _told(fetched: Outcome) -> dict[str, Any]:
     if fetched.ok:
         return {"error": None, "code": None, "not_found": fetched.value["not_found"]}
+    if _is_late(fetched):
+        return {"error": fiche_work.NOT_FETCHED, "code": fiche_work.STALLED, "not_found": False}
     return {"error": fetched.error or fiche_work.NOT_FETCHED, "code": fetched.code, "not_found": False}
 
 
@@ -169,10 +201,9 @@ def _named(work: Work, what: str) -> str:
 
 
 async def dispatch_run(session: WriteSession, durable: Durable, run: AutomationRun) -> None:
-    """Queues the work of a run in the transaction that creates it."""
-    await durable.dispatch(
-        session, run_automation, RunOrder(run_id=run.id), id=run.job_id, priority=Priority.BULK
-    )
+    """Queues the work of a run in the transaction that begins it; what somebody asked for goes ahead of the night's."""
+    priority = Priority.NORMAL if run.trigger == BY_HAND else Priority.BULK
+    await durable.dispatch(session, run_automation, RunOrder(run_id=run.id), id=run.job_id, priority=priority)
 
 
 async def dispatch_fiche(
@@ -186,6 +217,7 @@ async def dispatch_fiche(
         fiche_id=item.fiche_id,
         begun=item.begun,
         priority=int(SPEECH[plan_of(run).rules.transcription_priority]),
+        schedule_id=run.schedule_id,
     )
     await durable.dispatch(
         session,

@@ -20,6 +20,7 @@ from conforme.automation.rules import (
     Timing,
     TranscriptionPriority,
     Zone,
+    without_repeats,
 )
 from conforme.foundation.web import Pagination, Text, Wire, WireId, WireTime
 
@@ -39,8 +40,8 @@ def _addresses(values: Any) -> Any:
     """Trimmed, blanks dropped; what is no list is an empty one, as the contract says."""
     if not isinstance(values, list):
         return ()
-    trimmed = (value.strip() if isinstance(value, str) else value for value in values)
-    return tuple(dict.fromkeys(value for value in trimmed if value != ""))
+    trimmed = [value.strip() if isinstance(value, str) else value for value in values]
+    return without_repeats(value for value in trimmed if value != "")
 
 
 def _absent_when_blank(value: Any) -> Any:

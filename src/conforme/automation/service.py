@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Final
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.automation import columns, queries
@@ -21,9 +19,8 @@ from conforme.foundation.database import WriteSession, now
 from conforme.foundation.errors import Invalid, NotFound
 from conforme.foundation.outbound import UnsafeUrl
 from conforme.foundation.resources import Resources
+from conforme.foundation.web import in_words
 from conforme.webhooks import outbox
-
-M = TypeVar("M", bound=BaseModel)
 
 CREATE: Final = "Invalid automation schedule data"
 UPDATE: Final = "Invalid automation schedule update data"
@@ -38,8 +35,8 @@ async def create(
     Raises:
         Invalid: with the contract's sentence; the field and what is wrong with it beside.
     """
-    asked = _read(body, CREATE)
-    row = AutomationSchedule(**columns.owner_columns(actor), **_values(asked))
+    asked = read_body(body, CREATE)
+    row = AutomationSchedule(**columns.owner_columns(actor), **values_of(asked))
     row.created_by = asked.created_by or actor.name
     row.next_due_at = _next(asked)
     _seal(resources, row, asked, body, CREATE)
@@ -63,9 +60,9 @@ async def update(
         Invalid: as `create`, of what would come of the change.
     """
     row = await changeable(session, actor, schedule_id)
-    asked = _read({**body_of(row), **body}, UPDATE)
+    asked = read_body({**body_of(row), **body}, UPDATE)
     before = (columns.timing_of(row), row.is_active)
-    for name, value in _values(asked).items():
+    for name, value in values_of(asked).items():
         setattr(row, name, value)
     row.created_by = asked.created_by
     # Other changes leave it alone: a due time that has come and was not dealt with yet is not lost to an edit.
@@ -139,7 +136,8 @@ class Change:
         return Invalid(self.sentence, field=field, hint=f"{field}: {why}")
 
 
-def _read(body: Mapping[str, Any], sentence: str) -> ScheduleBody:
+def read_body(body: Mapping[str, Any], sentence: str) -> ScheduleBody:
+    """The schedule a body describes. Raises `Invalid` as `create`."""
     named = {key: value for key, value in body.items() if value is not None or key not in CLEARABLE}
     asked = in_words(ScheduleBody, named, sentence)
     if field := asked.timing.missing:
@@ -147,18 +145,8 @@ def _read(body: Mapping[str, Any], sentence: str) -> ScheduleBody:
     return asked
 
 
-def in_words(model: type[M], body: Any, sentence: str) -> M:
-    """The body as the model reads it. Raises `Invalid` with the contract's sentence, naming the first wrong field."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        issue = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in issue["loc"]) or "body"
-        hint = f"{field}: {issue['msg'].removeprefix('Value error, ')}"
-        raise Invalid(sentence, field=field, hint=hint) from None
-
-
-def _values(asked: ScheduleBody) -> dict[str, Any]:
+def values_of(asked: ScheduleBody) -> dict[str, Any]:
+    """Columns of what a body describes; its secrets, whom its webhooks tell and its next due time are set beside."""
     plain = {name: getattr(asked, name) for name in _BESIDE_RULES}
     return columns.columns_of(asked.rules) | plain | {"notify_emails": list(asked.notify_emails)}
 

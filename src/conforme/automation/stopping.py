@@ -126,6 +126,10 @@ async def retry_failed(session: WriteSession, durable: Durable, actor: Actor, ru
     from conforme.automation.run_workflows import dispatch_run  # as above
 
     seen = await run_reads.require_own(session, actor, run_id)
+    if (
+        "imported" in seen.config_snapshot
+    ):  # of another system: what it went by there is not known well enough
+        raise NothingToRetry
     if seen.status in OPEN:  # whoever ends it holds it, and then its schedule
         raise RunStillGoing
     await session.get_one(AutomationSchedule, seen.schedule_id, with_for_update=True)
@@ -204,7 +208,7 @@ async def _reap(resources: Resources, silent: Silent) -> bool:
     reason = NOT_FETCHED if silent.stage == DETAILS else NOT_TRANSCRIBED
     log.warning("fiche of a run reaped", run_id=silent.run_id, stage=silent.stage)
     work = Work(silent.run_id, silent.fiche_id, silent.begun)
-    await fiche_work.end(resources, work, End(FAILED, reason, "STALLED"))
+    await fiche_work.end(resources, work, End(FAILED, reason, fiche_work.STALLED))
     return True
 
 

@@ -5,6 +5,7 @@ that on in the transaction that fires: two looks at once, an outage or a crash b
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,6 +18,8 @@ from conforme.automation.columns import timing_of
 from conforme.automation.errors import RunUnderWay, TooManyWaiting
 from conforme.automation.firing import Firing, Missed, decide
 from conforme.automation.launch import launch, release
+from conforme.automation.missed import OUTAGE, OVERLAP, QUEUE_FULL, MissedRuns, listed
+from conforme.automation.missed_workflows import dispatch_missed
 from conforme.automation.models import BY_SCHEDULE, CAUGHT_UP, AutomationSchedule
 from conforme.automation.rules import CatchUp
 from conforme.foundation import events
@@ -33,23 +36,35 @@ AT_ONCE: Final = 1000
 CLOCK: Final = Actor.system("automation-clock")
 MIN_WINDOW: Final = 5
 """Minutes (spec/automation §3)."""
-OUTAGE, OVERLAP, QUEUE_FULL = "outage", "overlap", "queue_full"
 _TICKED: Final = text(
     "insert into automation_ticks (id, at, fired, missed) values (1, :at, :fired, :missed)"
     " on conflict (id) do update set at = excluded.at, fired = excluded.fired, missed = excluded.missed"
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at the clock."""
+
+    at: datetime
+    silent_since: datetime | None
+    """The look before it, where that was long ago."""
+
+
 async def tick(resources: Resources, clock: Callable[[], datetime] = now) -> dict[str, int]:
     """Deals with every schedule that is due; how many runs were fired, due times missed and schedules failed on."""
     moment = clock()
     async with resources.database.read() as session:
+        last = await queries.last_tick(session)
         due = await queries.due_ids(session, moment, AT_ONCE)
         stranded = await queries.stranded_ids(session, AT_ONCE)
+    silent_since = last.at if last and moment - last.at > _window(resources) else None
+    if silent_since is not None:
+        log.warning("nobody looked at the clock", since=iso(silent_since))
     counts = {"fired": 0, "missed": 0, "failed": 0}
     for schedule_id in due:
         try:
-            fired, missed = await _look_at(resources, schedule_id, moment)
+            fired, missed = await _look_at(resources, schedule_id, Look(moment, silent_since))
         except Exception as error:  # one schedule must not keep the others from running
             log.exception("schedule failed", schedule_id=schedule_id, exc_info=without_values(error))
             counts["failed"] += 1
@@ -68,22 +83,31 @@ async def tick(resources: Resources, clock: Callable[[], datetime] = now) -> dic
     return counts
 
 
-async def _look_at(resources: Resources, schedule_id: int, moment: datetime) -> tuple[int, int]:
+def _window(resources: Resources) -> timedelta:
+    """How late a due time may be fired and is not missed."""
+    return timedelta(minutes=max(MIN_WINDOW, resources.settings.automation_scheduler_window_minutes))
+
+
+async def _look_at(resources: Resources, schedule_id: int, look: Look) -> tuple[int, int]:
+    moment = look.at
     async with resources.database.write() as session:
         schedule = await queries.held(session, schedule_id)
         first = schedule and schedule.next_due_at
         if schedule is None or not schedule.is_active or first is None or first > moment:
             return 0, 0  # changed, or dealt with, since it was listed
-        window = timedelta(minutes=max(MIN_WINDOW, resources.settings.automation_scheduler_window_minutes))
-        firing = decide(timing_of(schedule), _policy(schedule), first, moment, window)
+        timing = timing_of(schedule)
+        firing = decide(timing, _policy(schedule), first, moment, _window(resources))
         schedule.next_due_at = firing.next_due
         await session.flush()
         missed = [(firing.missed, OUTAGE)] if firing.missed else []
         refused = await _fire(session, resources, schedule, firing)
         if refused and firing.due:
             missed.append((Missed(firing.due, firing.due, 1), refused))
+            await _tell_refused(session, resources, schedule, firing.due, refused)
         for which, reason in missed:
             await _tell_missed(session, schedule, which, reason)
+        happened = replace(firing, due=None) if refused else firing
+        await _tell_outage(session, resources, schedule, happened, look)
         return int(firing.due is not None and not refused), sum(which.count for which, _ in missed)
 
 
@@ -120,6 +144,41 @@ async def _tell_missed(
     channels = [job_channel(identifier), GLOBAL_CHANNEL]
     await events.record(session, "automation.schedule.missed", payload, channels)
     log.warning("due times were missed", schedule_id=schedule.id, reason=reason, missed=missed.count)
+
+
+async def _tell_outage(
+    session: WriteSession, resources: Resources, schedule: AutomationSchedule, firing: Firing, look: Look
+) -> None:
+    """One telling for all of an outage; what lasted no longer than a due time may be late is none."""
+    gone, late = firing.missed, firing.due if firing.late else None
+    first = gone.first if gone else late
+    if first is None or look.at - first <= _window(resources):
+        return
+    told = MissedRuns(
+        schedule_id=schedule.id,
+        reason=OUTAGE,
+        count=gone.count if gone else 0,
+        due_times=listed(timing_of(schedule), gone.first, gone.last) if gone else [],
+        runs_late=late,
+        next_due_at=firing.next_due,
+        nobody_looked_since=look.silent_since,
+    )
+    await dispatch_missed(session, resources.durable, told, f"{OUTAGE}-{int(first.timestamp())}")
+
+
+async def _tell_refused(
+    session: WriteSession, resources: Resources, schedule: AutomationSchedule, due: datetime, reason: str
+) -> None:
+    """One telling for all that is refused for the same run's sake."""
+    [blocking, *_] = await queries.open_runs(session, schedule.id)
+    told = MissedRuns(
+        schedule_id=schedule.id,
+        reason=reason,
+        count=1,
+        due_times=[due],
+        next_due_at=schedule.next_due_at,
+    )
+    await dispatch_missed(session, resources.durable, told, f"{reason}-{blocking.id}")
 
 
 def _policy(schedule: AutomationSchedule) -> CatchUp:

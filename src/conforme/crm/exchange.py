@@ -26,14 +26,15 @@ class Exchange:
     Raises `Misconfigured` when it is made without an address.
     """
 
-    def __init__(self, outbound: Outbound, settings: Settings) -> None:
+    def __init__(self, outbound: Outbound, settings: Settings, token: SecretStr | None = None) -> None:
+        """`token` is used instead of the product's own."""
         if not settings.crm_base_url:
             raise Misconfigured(
                 "No CRM gateway is configured: set FICHE_API_BASE_URL", field="FICHE_API_BASE_URL"
             )
         self._outbound = outbound
         self._base_url = settings.crm_base_url
-        self._headers = authorization(settings.fiche_api_auth_token)
+        self._headers = authorization(token or settings.fiche_api_auth_token)
 
     async def get(self, path: str, query: Mapping[str, str], seconds: float) -> bytes:
         """The body of a 2xx, fetched within `seconds`.

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from conforme.crm.errors import FicheNotFound, GatewayFailed
 from conforme.crm.exchange import Exchange, failed, flag, parsed, wait_asked
@@ -42,8 +42,9 @@ class CrmGateway:
     Raises `Misconfigured` when it is made without an address.
     """
 
-    def __init__(self, outbound: Outbound, settings: Settings) -> None:
-        self._exchange = Exchange(outbound, settings)
+    def __init__(self, outbound: Outbound, settings: Settings, token: SecretStr | None = None) -> None:
+        """`token` is used instead of the product's own."""
+        self._exchange = Exchange(outbound, settings, token)
 
     async def sales(
         self, start: date, end: date, *, include_recordings: bool, seconds: float = CALL_SECONDS

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from conforme.crm.gateway import CrmGateway, SalesListing
@@ -56,11 +57,11 @@ class Searched:
     """What it does not tell of was not sold on its days: nothing was cut off, and each line says whose it is."""
 
 
-async def ask(resources: Resources, span: Span, fresh: Freshness) -> Answered:
+async def ask(resources: Resources, span: Span, fresh: Freshness, token: SecretStr | None = None) -> Answered:
     """One attempt at the sales of a range. Raises `GatewayFailed`: nothing is noted."""
     settings = resources.settings
     with_recordings = settings.fiche_sales_include_recordings
-    gateway = CrmGateway(resources.outbound, settings)
+    gateway = CrmGateway(resources.outbound, settings, token)
     listing = await gateway.sales(span.start, span.end, include_recordings=with_recordings)
     return Answered(span, fresh, with_recordings, listing)
 
@@ -87,14 +88,7 @@ async def note(session: WriteSession, searched: Searched, day: date) -> DayFetch
     known = await job_queries.places_for(session, answer.span, day, told.fiche_ids)
     # Where a sale is may have been learnt since the answer was divided: it is placed on this day, or not at all.
     told = placing.by_day(told.as_listing(), known, answer.span, (day,))[day]
-    stored = await store.write_summaries(
-        session,
-        told.fiches,
-        answer.fresh,
-        sales_date=day,
-        with_recordings=answer.with_recordings,
-        sold=told.sold,
-    )
+    stored = await _stored(session, answer, day, told)
     elsewhere = _not_found_again(searched, day, known) | await _ruled_out(session, answer, day, told)
     await store.move(session, day, elsewhere)
     fetched = _fetched(answer, told, stored)
@@ -103,6 +97,23 @@ async def note(session: WriteSession, searched: Searched, day: date) -> DayFetch
     touched = come_from | {place.day for place in elsewhere.values()} | {day}
     await store.recount(session, touched - {day} if answer.short else touched)
     return fetched
+
+
+async def note_sales(session: WriteSession, answer: Answered, day: date) -> DayFetched:
+    """Stores the sales of the one day searched, and leaves the ledger as it is."""
+    told = placing.by_day(answer.listing, {}, answer.span, (day,))[day]
+    return _fetched(answer, told, await _stored(session, answer, day, told))
+
+
+async def _stored(session: WriteSession, answer: Answered, day: date, told: DayOfListing) -> int:
+    return await store.write_summaries(
+        session,
+        told.fiches,
+        answer.fresh,
+        sales_date=day,
+        with_recordings=answer.with_recordings,
+        sold=told.sold,
+    )
 
 
 async def note_failure(session: WriteSession, day: date, at: datetime, reason: str) -> None:

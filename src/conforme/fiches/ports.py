@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pydantic import SecretStr
+
 from conforme.accounts.actor import Actor
 from conforme.crm.schemas import GatewayRecording
 from conforme.fiches.list_schemas import AuditsOfFiche, ListedCall
 from conforme.fiches.schemas import AuditStatus, TranscriptionStatus
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.errors import Misconfigured
+from conforme.settings import Settings
 
 Session = ReadSession | WriteSession
 
@@ -82,6 +85,16 @@ class AuditsReader(Protocol):
         ...
 
 
+class ScheduleTokenReader(Protocol):
+    async def __call__(self, session: Session, settings: Settings, schedule_id: int) -> SecretStr | None:
+        """The CRM's token that a schedule of automation brings along; None: it has none.
+
+        Raises:
+            Misconfigured: it was sealed with a key that is no longer known.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     recordings: RecordingsStore
@@ -90,6 +103,7 @@ class Ports:
     listed_calls: ListedCallsReader
     transcription_statuses: TranscriptionStatusesReader
     audits_of_fiches: AuditsReader
+    schedule_token: ScheduleTokenReader
 
 
 class _Switchboard:

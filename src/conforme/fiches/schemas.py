@@ -102,12 +102,16 @@ class FetchFiche(BaseModel):
     """Fetch a fiche that is fresh, unless it was fetched within the cooldown. Readers have their own word for it."""
     reader: ReaderWants | None = None
     """None for work in the background."""
+    schedule_id: int | None = None
+    """The schedule of automation whose own token the CRM is asked with, where it has one."""
 
 
 class FetchSalesDay(BaseModel):
     """Payload of the job `fiches/fetch-sales-day`."""
 
     day: date
+    schedule_id: int | None = None
+    """As in `FetchFiche`; the answer then tells the `fiche_ids` that were listed."""
 
 
 FicheObject = dict[str, Any]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from pydantic import SecretStr
+
 from conforme.crm.errors import GatewayFailed
 from conforme.crm.gateway import CrmGateway, SalesListing
 from conforme.crm.schemas import FicheDetails
@@ -35,9 +37,11 @@ def details_freshness(settings: Settings) -> Freshness:
     return Freshness(now(), timedelta(hours=settings.fiche_cache_ttl_hours))
 
 
-async def fetch_details(resources: Resources, fiche_id: str, *, mail_devis: bool = False) -> FicheDetails:
+async def fetch_details(
+    resources: Resources, fiche_id: str, *, mail_devis: bool = False, token: SecretStr | None = None
+) -> FicheDetails:
     """One attempt at the gateway. Raises `FicheNotFound` and `GatewayFailed`."""
-    gateway = CrmGateway(resources.outbound, resources.settings)
+    gateway = CrmGateway(resources.outbound, resources.settings, token)
     return await gateway.fiche(fiche_id, include_mail_devis=mail_devis)
 
 
@@ -80,35 +84,43 @@ async def mark_not_found(session: WriteSession, settings: Settings, fiche_id: st
     return await store.mark_not_found(session, fiche_id, Freshness(now(), lasts))
 
 
-async def fetch_sales_day(resources: Resources, day: date) -> DayFetched:
+async def fetch_sales_day(
+    resources: Resources, day: date, token: SecretStr | None = None
+) -> tuple[SalesListing, DayFetched]:
     """One attempt at the sales of a day: its fiches noted, and in the ledger of days how it went.
+
+    Under another `token` than the product's own, which may see other sales, the ledger is left alone: what it says is
+    what the product sees.
 
     Raises:
         GatewayFailed: after noting it in the ledger.
         ListingCutShort: after noting what came.
     """
-    _, fetched = await _searched(resources, day)
+    answer, fetched = await _searched(resources, day, token)
     if fetched.error is not None:
         raise ListingCutShort
-    return fetched
+    return answer.listing, fetched
 
 
 async def list_sales_day(resources: Resources, day: date) -> SalesListing:
     """The same for whoever wants the listing itself, as far as it came."""
-    answer, _ = await _searched(resources, day)
+    answer, _ = await _searched(resources, day, None)
     return answer.listing
 
 
-async def _searched(resources: Resources, day: date) -> tuple[Answered, DayFetched]:
+async def _searched(resources: Resources, day: date, token: SecretStr | None) -> tuple[Answered, DayFetched]:
     fresh = details_freshness(resources.settings)
     try:
-        answer = await noting.ask(resources, Span(day, day), fresh)
+        answer = await noting.ask(resources, Span(day, day), fresh, token)
     except GatewayFailed as failure:
-        async with resources.database.write() as session:
-            await noting.hold(session)
-            await noting.note_failure(session, day, fresh.at, failure.message)
+        if token is None:
+            async with resources.database.write() as session:
+                await noting.hold(session)
+                await noting.note_failure(session, day, fresh.at, failure.message)
         raise
     async with resources.database.write() as session:
+        if token is not None:
+            return answer, await noting.note_sales(session, answer, day)
         await noting.hold(session)
         searched = await noting.divided(session, answer, (day,))
         return answer, await noting.note(session, searched, day)

@@ -2,13 +2,15 @@
 
 A fiche's job answers `{success, not_found, cached, cache_id, recordings_count}`. Only where a reader waits for a fiche
 that cannot be stored does the answer hold more than ids and counts: `unstored`, the fiche, and the reader has it
-forgotten.
+forgotten. Where a schedule of automation brings a token of its own, the job carries the schedule's id, and the step that
+asks the CRM opens the token; what the CRM denies to that token is not noted as denied to the product.
 """
 
 from datetime import timedelta
 from typing import Any
 
 import structlog
+from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from conforme.accounts.actor import Actor
@@ -22,7 +24,7 @@ from conforme.fiches.ports import connected
 from conforme.fiches.schemas import FetchFiche, FetchSalesDay
 from conforme.fiches.service import StoredFiche
 from conforme.fiches.store import FicheIncomplete
-from conforme.foundation.database import now
+from conforme.foundation.database import ReadSession, now
 from conforme.foundation.durable import JobContext, Lane, LaneLimits, job
 from conforme.foundation.outages import is_outage
 from conforme.foundation.resources import Resources
@@ -65,20 +67,39 @@ async def fetch_fiche(ctx: JobContext, payload: FetchFiche) -> dict[str, Any]:
         )
     except FicheNotFound:
         pass
-    return await ctx.step("deny", lambda: _deny(resources, payload, keep=decided["keep"]))
+    own = bool(decided.get("own_token"))
+    return await ctx.step("deny", lambda: _deny(resources, payload, keep=decided["keep"], noted=not own))
 
 
 async def _decide(resources: Resources, payload: FetchFiche) -> dict[str, Any]:
     """Whether to fetch and why; the answer at once when not."""
     async with resources.database.read() as session:
         known = await queries.cached(session, ACTOR, connected().recordings, payload.fiche_id)
-    reason, keep = _judged(resources.settings, payload, known and known.facts)
+        own_token = await _token(session, resources, payload.schedule_id) is not None
+    facts = known and known.facts
+    if own_token and facts is not None and facts.not_found:  # denied to the product, which is somebody else
+        facts = None
+    reason, keep = _judged(resources.settings, payload, facts)
     answer = None
     if known and reason is Reason.NOT_FOUND:
         answer = _answer(StoredFiche(known.row.id, 0), cached=True, not_found=True)
     elif known and reason is Reason.VALID:
         answer = await _still_valid(resources, payload, known)
-    return {"reason": reason.value, "keep": keep, "answer": answer}
+    return {"reason": reason.value, "keep": keep, "answer": answer, "own_token": own_token}
+
+
+async def _token(session: ReadSession, resources: Resources, schedule_id: int | None) -> SecretStr | None:
+    """The token that a schedule brings along; None: the product's own is used."""
+    if schedule_id is None:
+        return None
+    return await connected().schedule_token(session, resources.settings, schedule_id)
+
+
+async def _opened(resources: Resources, schedule_id: int | None) -> SecretStr | None:
+    if schedule_id is None:
+        return None
+    async with resources.database.read() as session:
+        return await _token(session, resources, schedule_id)
 
 
 def _judged(settings: Settings, payload: FetchFiche, facts: CacheFacts | None) -> tuple[Reason, bool]:
@@ -102,7 +123,8 @@ async def _still_valid(resources: Resources, payload: FetchFiche, known: queries
 async def _fetch(resources: Resources, payload: FetchFiche) -> dict[str, Any]:
     wants, recordings = payload.reader, connected().recordings
     mail_devis = wants is not None and wants.mail_devis
-    details = await service.fetch_details(resources, payload.fiche_id, mail_devis=mail_devis)
+    token = await _opened(resources, payload.schedule_id)
+    details = await service.fetch_details(resources, payload.fiche_id, mail_devis=mail_devis, token=token)
     try:
         async with resources.database.write() as session:
             fresh = service.details_freshness(resources.settings)
@@ -116,14 +138,16 @@ async def _fetch(resources: Resources, payload: FetchFiche) -> dict[str, Any]:
     return _answer(stored, cached=False)
 
 
-async def _deny(resources: Resources, payload: FetchFiche, *, keep: bool) -> dict[str, Any]:
-    """What follows when the CRM says for good that it has no such fiche.
+async def _deny(resources: Resources, payload: FetchFiche, *, keep: bool, noted: bool) -> dict[str, Any]:
+    """What follows when the CRM says for good that it has no such fiche; to whom but the asker, when it is `noted`.
 
     A job goes on with what is kept; a reader is told of the denial, and decides whether to show it.
     """
     fiche_id = payload.fiche_id
     async with resources.database.write() as session:
         known = await queries.cached(session, ACTOR, connected().recordings, fiche_id) if keep else None
+        if known is None and not noted:
+            return _answer(None, cached=False, not_found=True)
         if known is None:
             cache_id = await service.mark_not_found(session, resources.settings, fiche_id)
             return _answer(StoredFiche(cache_id, 0), cached=False, not_found=True)
@@ -133,19 +157,19 @@ async def _deny(resources: Resources, payload: FetchFiche, *, keep: bool) -> dic
         return _answer(stored, cached=True, not_found=payload.reader is not None)
 
 
-def _answer(stored: StoredFiche, *, cached: bool, not_found: bool = False) -> dict[str, Any]:
+def _answer(stored: StoredFiche | None, *, cached: bool, not_found: bool = False) -> dict[str, Any]:
     return {
         "success": not not_found,
         "not_found": not_found,
         "cached": cached,
-        "cache_id": stored.fiche_cache_id,
-        "recordings_count": stored.recordings_count,
+        "cache_id": stored and stored.fiche_cache_id,
+        "recordings_count": stored.recordings_count if stored else 0,
     }
 
 
 @job("fiches/fetch-sales-day", lane=SALES, deadline=DEADLINE)
 async def fetch_sales_day(ctx: JobContext, payload: FetchSalesDay) -> dict[str, Any]:
-    """Notes the sales of a day; answers `{day, expected, stored, quarantined}`.
+    """Notes the sales of a day; answers `{day, expected, stored, quarantined}`, for a schedule with `fiche_ids`.
 
     Raises:
         GatewayFailed: the CRM did not answer as agreed, however often it was asked.
@@ -156,10 +180,14 @@ async def fetch_sales_day(ctx: JobContext, payload: FetchSalesDay) -> dict[str, 
 
 
 async def _fetch_day(resources: Resources, payload: FetchSalesDay) -> dict[str, Any]:
-    fetched = await service.fetch_sales_day(resources, payload.day)
+    token = await _opened(resources, payload.schedule_id)
+    listing, fetched = await service.fetch_sales_day(resources, payload.day, token)
+    ids = sorted({fiche.id for fiche in listing.fiches})
+    listed = {} if payload.schedule_id is None else {"fiche_ids": ids}
     return {
         "day": payload.day.isoformat(),
         "expected": fetched.expected,
         "stored": fetched.stored,
         "quarantined": fetched.quarantined,
+        **listed,
     }

@@ -213,14 +213,17 @@ class Durable:
         key: str | None = None,
         priority: Priority = Priority.NORMAL,
         delay_seconds: float = 0,
+        within: float | None = None,
     ) -> None:
         """Queues a job in the session's transaction: it runs if, and only if, that commits.
+
+        `within` is that of a `Child`.
 
         The same id twice is one execution for as long as the first is kept (`workflow_retention_days`). Raises
         ValueError when the lane needs a key and none is given.
         """
         check_dispatch(job, id, key, self.settings)
-        child = Child(job=job, payload=payload, id=id, key=key, priority=priority)
+        child = Child(job=job, payload=payload, id=id, key=key, priority=priority, within=within)
         enqueue = partial(self._engine.enqueue, children=[child], delay=delay_seconds)
         await (await session.connection()).run_sync(enqueue)
 
@@ -487,7 +490,7 @@ class _Engine:
             options["queue_partition_key"] = child.key
         if delay > 0:
             options["delay_seconds"] = delay
-        deadline = child.job.deadline_seconds(self._settings)
+        deadline = child.deadline_seconds(self._settings)
         if deadline is not None:
             options["workflow_timeout"] = deadline + DEADLINE_GRACE
         return options

@@ -115,6 +115,12 @@ class Child:
     id: str
     key: str | None = None
     priority: Priority = Priority.NORMAL
+    within: float | None = None
+    """Seconds from its first start in which it must have ended, where that is sooner than its own deadline."""
+
+    def deadline_seconds(self, settings: Settings) -> float | None:
+        limits = (self.within, self.job.deadline_seconds(settings))
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import structlog
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+M = TypeVar("M", bound=BaseModel)
 INT64_MAX = 2**63 - 1
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 CAPACITY_ERRORS = frozenset({"53300", "53400", "57P03"})
@@ -86,6 +87,17 @@ class Wire(BaseModel):
     """What goes out in camelCase."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
+
+
+def in_words(model: type[M], body: Any, sentence: str) -> M:
+    """The body as the model reads it. Raises `Invalid` with the contract's sentence, naming the first wrong field."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        issue = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in issue["loc"]) or "body"
+        hint = f"{field}: {issue['msg'].removeprefix('Value error, ')}"
+        raise Invalid(sentence, field=field, hint=hint) from None
 
 
 def path_id(value: str, label: str) -> int:

@@ -26,7 +26,7 @@ from conforme.legacy.target_audits import Audits
 from conforme.legacy.target_configs import Configs
 from conforme.legacy.target_fiches import Fiches, Recordings
 from conforme.legacy.target_people import Roles, Teams, Users
-from conforme.legacy.target_schedules import runs, schedules
+from conforme.legacy.target_schedules import Runs, Schedules
 
 log = structlog.get_logger(__name__)
 RECOGNISED: Final = 50
@@ -67,8 +67,8 @@ def bringers(at: datetime) -> tuple[Bringer, ...]:
         Configs(),
         Fiches(),
         Recordings(),
-        schedules(),
-        runs(),
+        Schedules(),
+        Runs(at),
         Audits(at),
     )
 

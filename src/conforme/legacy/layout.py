@@ -55,6 +55,7 @@ POINTS: Final = "audit_step_result_control_points"
 CITATIONS: Final = "audit_step_result_citations"
 REVIEWS: Final = "audit_step_result_human_reviews"
 RERUNS: Final = "audit_step_result_rerun_events"
+OUTCOMES_OF_RUN: Final = "automation_run_fiche_results"
 CHUNKS: Final = "recording_transcription_chunks"
 
 ROLES: Final = Kind(
@@ -70,9 +71,7 @@ RECORDINGS: Final = Kind(
     "recordings", "recordings", ("id", ROOT_KEY, "call_id"), (Child(CHUNKS, "recording_id"),)
 )
 SCHEDULES: Final = Kind("schedules", "automation_schedules", ("id",))
-RUNS: Final = Kind(
-    "runs", "automation_runs", ("id", "schedule_id"), (Child("automation_run_fiche_results", "run_id"),)
-)
+RUNS: Final = Kind("runs", "automation_runs", ("id", "schedule_id"), (Child(OUTCOMES_OF_RUN, "run_id"),))
 AUDITS: Final = Kind(
     "audits",
     "audits",
@@ -91,5 +90,6 @@ SECRETS: Final = {
 LEFT_BEHIND: Final = {
     "refresh_tokens": "everybody signs in anew",
     "user_invite_tokens": "invite again whom you still wait for",
+    "automation_logs": "old lines are not kept here either",
 }
 """Tables that are not taken over on purpose, and what that means."""

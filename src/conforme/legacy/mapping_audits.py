@@ -154,7 +154,7 @@ def _failed(row: Row) -> dict[str, Any]:
 
 
 def _of_automation(row: Row) -> dict[str, Any]:
-    """Which run asked for it there. Runs here have numbers of their own: the old ones are told, and point at none."""
+    """Which run asked for it there, by the numbers of the original."""
     told = {name: whole(row, name) for name in ("automation_schedule_id", "automation_run_id")}
     return {name: str(number) for name, number in told.items() if number is not None}
 

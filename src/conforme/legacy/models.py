@@ -50,7 +50,10 @@ class LegacyQuarantine(Base):
 
 
 class LegacySchedule(Base):
-    """Schedules of the original and their runs, row by row as it had them, without the keys they held."""
+    """Rows that were kept as the original had them by imports that could not take schedules over yet.
+
+    Nothing is written here any more; the next import takes their originals over.
+    """
 
     __tablename__ = "legacy_schedules"
 

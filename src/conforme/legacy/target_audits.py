@@ -89,6 +89,8 @@ class Ids:
     fiches: Mapping[int, int]
     configs: Mapping[int, int]
     users: Mapping[int, int]
+    schedules: Mapping[int, int]
+    runs: Mapping[int, int]
     names: Mapping[int, str]
     """What the CRM calls each fiche, by our cache id."""
 
@@ -99,6 +101,14 @@ class Ids:
         if old.audit_config_id not in self.configs:
             return f"audit_config_id: configuration {old.audit_config_id} did not come"
         return None
+
+    def automation(self, told: Mapping[str, str]) -> dict[str, int | None]:
+        """The schedule and run that asked for it, where they came."""
+        schedule, run = (int(told.get(name, 0)) for name in ("automation_schedule_id", "automation_run_id"))
+        return {
+            "automation_schedule_id": self.schedules.get(schedule),
+            "automation_run_id": self.runs.get(run),
+        }
 
     def user(self, told: str | None) -> str | None:
         """Who asked for it, by the id they have here."""
@@ -131,7 +141,19 @@ async def _ids(session: WriteSession, rows: Sequence[Mapped]) -> Ids:
     numbers = [int(each) for each in askers if each.isdecimal() and len(each) < 19]
     query = select(FicheCache.id, FicheCache.fiche_id).where(FicheCache.id.in_(list(fiches.values())))
     names = dict((await session.execute(query)).all())
-    return Ids(fiches, configs, await target.ids_here(session, layout.USERS, numbers), names)
+    links = [row.value.columns["result_data"]["imported"] for row in rows]
+    return Ids(
+        fiches,
+        configs,
+        await target.ids_here(session, layout.USERS, numbers),
+        await target.ids_here(session, layout.SCHEDULES, _numbers(links, "automation_schedule_id")),
+        await target.ids_here(session, layout.RUNS, _numbers(links, "automation_run_id")),
+        names,
+    )
+
+
+def _numbers(links: Sequence[Mapping[str, str]], name: str) -> list[int]:
+    return [int(link[name]) for link in links if name in link]
 
 
 class _Batch:
@@ -154,7 +176,9 @@ class _Batch:
         audits, below = [], StepRows([], [], [], [])
         for row in fit:
             basis, columns = pinned[row.id]
-            audits.append({**columns, "tracking_id": tracking[row.id], **self._result(row, numbers[row.id])})
+            links = self._ids.automation(row.value.columns["result_data"]["imported"])
+            result = self._result(row, numbers[row.id])
+            audits.append({**columns, **links, "tracking_id": tracking[row.id], **result})
             below.extend(await asyncio.to_thread(self._steps, row.value, basis))
         await self._insert(audits, below)
         await self._latest(fit)

@@ -15,12 +15,13 @@ from sqlalchemy import func, select
 from conforme.accounts.models import Role, Team, User
 from conforme.audit_configs.models import AuditConfig, AuditStep
 from conforme.audits.models import AuditRow, ControlPointRow, StepResultRow
+from conforme.automation.models import AutomationRun, AutomationRunFiche, AutomationSchedule
 from conforme.fiches.models import FicheCache
 from conforme.foundation.database import Base, Database, ReadSession, now
 from conforme.legacy.errors import BadRow
 from conforme.legacy.importing import Step, Tell, bringers, known, recognise
 from conforme.legacy.layout import Kind
-from conforme.legacy.models import LegacyId, LegacyQuarantine, LegacySchedule
+from conforme.legacy.models import LegacyId, LegacyQuarantine
 from conforme.legacy.report import Report
 from conforme.legacy.source import Source
 from conforme.legacy.target import Bringer
@@ -37,8 +38,8 @@ TABLES: Final[dict[str, type[Base]]] = {
     "configs": AuditConfig,
     "fiches": FicheCache,
     "recordings": Recording,
-    "schedules": LegacySchedule,
-    "runs": LegacySchedule,
+    "schedules": AutomationSchedule,
+    "runs": AutomationRun,
     "audits": AuditRow,
 }
 CHANGE_HERE: Final = frozenset({"updated_at", "last_login_at", "result_data", "trigger_user_id", "raw_data"})
@@ -149,10 +150,8 @@ class _Check:
 def _lost(kind: Kind) -> Any:
     """Rows that came and are gone."""
     table = TABLES[kind.name]
-    column = LegacySchedule.legacy_id if table is LegacySchedule else table.__table__.c.id
+    column = table.__table__.c.id
     here = select(column).where(column == LegacyId.id)
-    if table is LegacySchedule:
-        here = here.where(LegacySchedule.legacy_table == kind.table)
     return select(LegacyId.legacy_id).where(LegacyId.kind == kind.name, ~here.exists()).limit(1_000)
 
 
@@ -166,8 +165,6 @@ def expected(kind: Kind, value: Any) -> dict[str, Any]:
 
 
 def _columns(kind: Kind, value: Any) -> dict[str, Any]:
-    if isinstance(value, tuple):  # rows kept as they were
-        return {"content": value[0][2]}
     if isinstance(value, dict):
         return dict(value)
     if kind.name == "configs":
@@ -193,15 +190,20 @@ def _judged(audit: Any) -> dict[str, Any]:
     }
 
 
-_BELOW: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {"recordings": _chunks, "audits": _judged}
+def _outcomes(run: Any) -> dict[str, Any]:
+    return {"outcomes": sorted([each["fiche_id"], each["outcome"]] for each in run.fiches)}
+
+
+_BELOW: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
+    "recordings": _chunks,
+    "runs": _outcomes,
+    "audits": _judged,
+}
 
 
 async def _stored(session: ReadSession, kind: Kind, number: int) -> Mapping[str, Any]:
     table = TABLES[kind.name]
-    key = "legacy_id" if table is LegacySchedule else "id"
-    query = select(table.__table__).where(table.__table__.c[key] == number)
-    if table is LegacySchedule:
-        query = query.where(LegacySchedule.legacy_table == kind.table)
+    query = select(table.__table__).where(table.__table__.c.id == number)
     row = (await session.execute(query)).mappings().first()
     return {} if row is None else {**row, **await _below(session, kind, number)}
 
@@ -220,6 +222,10 @@ async def _below(session: ReadSession, kind: Kind, number: int) -> dict[str, Any
             chunk = TranscriptionChunk
             query = select(chunk.chunk_index, chunk.full_text).where(chunk.recording_id == number)
             return {"chunks": await _lists(session, query.order_by(chunk.chunk_index))}
+        case "runs":
+            fiche = AutomationRunFiche
+            query = select(fiche.fiche_id, fiche.outcome).where(fiche.run_id == number)
+            return {"outcomes": sorted(await _lists(session, query))}
         case "audits":
             return await _judged_here(session, number)
         case _:

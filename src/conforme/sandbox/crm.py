@@ -64,6 +64,10 @@ class Gateway:
         self.population = population
         self.token = token
         """Bearer token that API routes ask for; None asks for none."""
+        self.views: dict[str, Callable[[str], bool]] = {}
+        """Other tokens, and which fiches each of them sees."""
+        self.asked_with: dict[str, set[str]] = {}
+        """By token, the paths that were asked for."""
         self.faults = faults or GatewayFaults()
         self.searches: list[tuple[date, date]] = []
         """The ranges of days that were searched, in order."""
@@ -86,8 +90,10 @@ class Gateway:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             scheme, _, given = request.headers.get("authorization", "").partition(" ")
-            if self.token is not None and (scheme.lower() != "bearer" or given.strip() != self.token):
+            token = given.strip() if scheme.lower() == "bearer" else ""
+            if self.token is not None and token != self.token and token not in self.views:
                 return _refusal(401, "Unauthorized")
+            self.asked_with.setdefault(token, set()).add(request.url.path)
             return await answer(request)
 
         return guarded
@@ -107,7 +113,8 @@ class Gateway:
         days = [first + timedelta(days=rank) for rank in range((last - first).days + 1)]
         if not self.faults.unlistable.isdisjoint(days):
             return _refusal(422, "These sales cannot be listed")
-        sales = [sale for day in days for sale in self.population.sales(day)]
+        sees = self._view(request)
+        sales = [sale for day in days for sale in self.population.sales(day) if sees(sale.fiche_id)]
         items = [
             self._item(dossier.listing_item(self.population, sale, recordings_at=base)) for sale in sales
         ]
@@ -133,7 +140,8 @@ class Gateway:
         fiche_id = request.path_params["fiche_id"]
         self._asked[fiche_id] += 1
         sale = self.population.find(fiche_id)
-        if sale is None or fiche_id in self.faults.missing or self._denies(fiche_id):
+        denied = fiche_id in self.faults.missing or not self._view(request)(fiche_id)
+        if sale is None or denied or self._denies(fiche_id):
             return _refusal(404, "Fiche not found")
         if fiche_id in self.faults.unsuccessful:
             return _refusal(200, "Fiche could not be parsed")
@@ -148,6 +156,10 @@ class Gateway:
         if listed and fiche_id in self.faults.crowded:
             file["recordings"] = _crowd(file["recordings"], self.faults.crowded[fiche_id])
         return JSONResponse(file)
+
+    def _view(self, request: Request) -> Callable[[str], bool]:
+        token = request.headers.get("authorization", "").partition(" ")[2].strip()
+        return self.views.get(token, lambda _: True)
 
     def _denies(self, fiche_id: str) -> bool:
         unlucky = random.Random(f"spurious:{fiche_id}").random() < self.faults.spurious_not_found
