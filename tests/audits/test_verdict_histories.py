@@ -16,7 +16,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from conforme.audit_configs.revisions import Revision
-from conforme.audits import endings, facts, history, queries, reruns, reviews, stages, totals
+from conforme.audits import details, endings, facts, history, queries, reruns, reviews, stages, totals
 from conforme.audits.models import AuditRow, VerdictRow
 from conforme.audits.reruns import RerunWish
 from conforme.audits.reviews import PointReview, StepReview
@@ -228,7 +228,7 @@ async def _check(site: Site) -> None:
             position: history.held(await facts.of_step(session, site.audit_id, position))
             for position in SIZES
         }
-        stored = await queries.verdicts(session, site.audit_id)
+        stored = (await details.verdicts_of(session, [site.audit_id]))[site.audit_id]
         for rule in RULES.steps:
             _rows_say(rule.position, held[rule.position], stored)
         audit = await queries.row(session, site.audit_id)
@@ -336,13 +336,13 @@ async def test_steps_stored_without_their_verdict_get_it_before_anything_is_adde
     """An audit of an earlier version, or one that was imported."""
     audit_id = await judged(resources_of(database, Opinion()), RULES)
     async with database.write() as session:
-        before = await queries.verdicts(session, audit_id)
+        before = (await details.verdicts_of(session, [audit_id]))[audit_id]
         expected = history.held(await facts.of_step(session, audit_id, 2))
         await session.execute(text("set local session_replication_role = replica"))
         await session.execute(text("delete from audit_verdicts"))
     async with database.write() as session:
         assert await facts.open_step(session, audit_id, 2) == expected
-        again = await queries.verdicts(session, audit_id)
+        again = (await details.verdicts_of(session, [audit_id]))[audit_id]
         assert [each.id for each in again.points] == [each.id for each in before.points]
     async with database.read() as session:
         assert [fact.kind for fact in await facts.of_step(session, audit_id, 2)] == ["run"]

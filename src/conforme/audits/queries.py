@@ -22,7 +22,6 @@ from sqlalchemy.orm import defer
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision
-from conforme.audits import trails
 from conforme.audits.models import (
     OPEN,
     AuditRow,
@@ -199,30 +198,6 @@ class Verdicts:
     dropped: list[DroppedCitationRow]
     """Quotes that nobody was found to say; not evidence, kept for inspection."""
     trails: Trails = field(default_factory=dict[int, Any])
-
-
-async def verdicts(session: Session, audit_id: int) -> Verdicts:
-    """Rows by position; the caller has checked that the audit is in scope."""
-    steps = await session.scalars(
-        select(StepResultRow).where(StepResultRow.audit_id == audit_id).order_by(StepResultRow.step_position)
-    )
-    points = await session.scalars(
-        select(ControlPointRow)
-        .where(ControlPointRow.audit_id == audit_id)
-        .order_by(ControlPointRow.step_position, ControlPointRow.control_point_index)
-    )
-    citations = await session.scalars(
-        select(CitationRow)
-        .where(CitationRow.audit_id == audit_id)
-        .order_by(CitationRow.step_position, CitationRow.control_point_index, CitationRow.citation_index)
-    )
-    dropped = await session.scalars(
-        select(DroppedCitationRow)
-        .where(DroppedCitationRow.audit_id == audit_id)
-        .order_by(DroppedCitationRow.id)
-    )
-    said = await trails.of_audit(session, audit_id)
-    return Verdicts(list(steps), list(points), list(citations), list(dropped), said)
 
 
 async def steps_of(session: Session, audit_id: int) -> list[StepResultRow]:

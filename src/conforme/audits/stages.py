@@ -367,7 +367,7 @@ async def give_up(resources: Resources, audit_id: int, position: int, reason: st
         audit = await queries.row(session, audit_id)
         pinned = await revision(session, audit.config_revision_id)
         step = next(step for step in pinned.rules.steps if step.position == position)
-        if standing.analysed is None or not await facts.of_step(session, audit_id, position):
+        if standing.analysed is None or not await facts.anything_said(session, audit_id, position):
             await store.keep_outage(session, audit_id, step, reason)
         if audit.use_rlm:  # an attempt asked for by `resume` begins anew
             await dialogues.forget(session, audit_id, position)
