@@ -177,12 +177,14 @@ async def tracking_id_taken(session: WriteSession, tracking_id: str) -> bool:
     return bool(await session.scalar(select(exists().where(AuditRow.tracking_id == tracking_id))))
 
 
-async def silent_since(session: ReadSession, age: timedelta, *, limit: int) -> list[tuple[int, str]]:
-    """Open audits untouched for `age`, with their jobs: some may have lost theirs."""
+async def silent_since(
+    session: ReadSession, age: timedelta, *, after: int, limit: int
+) -> list[tuple[int, str]]:
+    """Open audits untouched for `age` with their jobs, of ids above `after` the lowest: some may have lost theirs."""
     query = (
         select(AuditRow.id, AuditRow.job_id)
-        .where(AuditRow.status.in_(OPEN), AuditRow.updated_at < func.now() - age)
-        .order_by(AuditRow.updated_at)
+        .where(AuditRow.status.in_(OPEN), AuditRow.updated_at < func.now() - age, AuditRow.id > after)
+        .order_by(AuditRow.id)
         .limit(limit)
     )
     return [(audit_id, job_id) for audit_id, job_id in await session.execute(query)]

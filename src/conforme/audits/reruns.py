@@ -5,7 +5,6 @@ always ends with an event. What it finds is appended; what people said stays abo
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -17,6 +16,7 @@ from conforme.audit_configs.rules import StepRule
 from conforme.audits import facts, history, queries, reviews, stages, telling_again, timing, totals
 from conforme.audits.analysis import StepAnalysis, analyse_step
 from conforme.audits.case import Case, case_of, freeze
+from conforme.audits.endings import REAP_AFTER, REAP_PAGE, WORKING
 from conforme.audits.errors import AnswerIncomplete, RerunLost, StepChanged, WordsNotFrozen
 from conforme.audits.history import Fact, Held, Json
 from conforme.audits.models import AuditRow, RerunRow
@@ -32,8 +32,6 @@ from conforme.foundation.resources import Resources
 log = structlog.get_logger(__name__)
 
 WAITING = ("queued", "running")
-REAP_AFTER = timedelta(minutes=2)
-REAP_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,24 +307,24 @@ async def fail(resources: Resources, event_id: str, error: ConformeError) -> dic
 
 
 async def reap(resources: Resources) -> dict[str, Any]:
-    """Ends reruns whose job has ended or was lost without saying so."""
-    silent = RerunRow.updated_at < func.now() - REAP_AFTER
-    query = (
-        select(RerunRow.event_id)
-        .where(RerunRow.status.in_(WAITING), silent)
-        .order_by(RerunRow.updated_at)
-        .limit(REAP_BATCH)
-    )
-    async with resources.database.read() as session:
-        waiting = list(await session.scalars(query))
-    reaped = 0
-    for event_id in waiting:
-        if await resources.durable.state(event_id) in {"queued", "running"}:
-            continue
-        await fail(resources, event_id, RerunLost())
-        reaped += 1
-        log.warning("rerun reaped", job_id=event_id)
+    """Ends reruns whose job has ended or was lost without saying so, however many others wait for their turn."""
+    reaped = after = 0
+    while silent := await _silent(resources, after):
+        after = silent[-1][0]
+        states = await resources.durable.states([event_id for _, event_id in silent])
+        for event_id in (each for _, each in silent if states.get(each) not in WORKING):
+            await fail(resources, event_id, RerunLost())
+            reaped += 1
+            log.warning("rerun reaped", job_id=event_id)
     return {"reaped": reaped}
+
+
+async def _silent(resources: Resources, after: int) -> list[tuple[int, str]]:
+    silent = RerunRow.updated_at < func.now() - REAP_AFTER
+    query = select(RerunRow.id, RerunRow.event_id).where(RerunRow.status.in_(WAITING), silent)
+    async with resources.database.read() as session:
+        found = await session.execute(query.where(RerunRow.id > after).order_by(RerunRow.id).limit(REAP_PAGE))
+        return [(number, event_id) for number, event_id in found]
 
 
 async def _row(session: ReadSession | WriteSession, event_id: str) -> RerunRow:

@@ -230,8 +230,12 @@ class Durable:
 
     async def state(self, id: str) -> State | None:
         """Where a job stands; None when there is no such job (or it is kept no longer)."""
-        rows = await job_rows.read_rows(self.database, [id])
-        return rows[id].state if id in rows else None
+        return (await self.states([id])).get(id)
+
+    async def states(self, ids: Iterable[str]) -> dict[str, State]:
+        """Where these jobs stand, by one statement; those that there are not (or that are kept no longer) are left out."""
+        rows = await job_rows.read_rows(self.database, list(ids))
+        return {id: row.state for id, row in rows.items()}
 
     async def wait(self, id: str, timeout: float) -> Outcome:  # noqa: ASYNC109 -- the words of the port
         """How a job ended. Raises TimeoutError when it has not ended after `timeout` seconds."""
