@@ -59,6 +59,7 @@ _STANDING = select(
     func.bool_or(StepResultRow.traite).filter(_IS_STEP),
     func.count().filter(StepResultRow.traite, ~_IS_STEP),
     func.count().filter(~StepResultRow.traite, ~_IS_STEP),
+    func.max(StepResultRow.given_up_by).filter(_IS_STEP),
 ).where(StepResultRow.audit_id == bindparam("audit_id"))
 
 
@@ -264,6 +265,8 @@ class Standing:
     """Whether it is analysed (False: it could not be); None when nothing is stored of it."""
     others_done: int
     others_failed: int
+    given_up_by: str | None
+    """The job that could not analyse it."""
 
 
 async def standing(session: Writer, audit_id: int, position: int) -> Standing:

@@ -21,6 +21,7 @@ from conforme.audits.models import OPEN, AuditRow
 from conforme.audits.prompting import prompt_version
 from conforme.audits.queries import AuditInWork, Standing
 from conforme.audits.roles import Roles
+from conforme.audits.store import Outage
 from conforme.audits.timeline import Call, Timeline, build
 from conforme.foundation import events
 from conforme.foundation.database import Connection, Writer, WriteSession, now
@@ -358,20 +359,31 @@ async def _to_settle(session: Writer, audit_id: int, position: int) -> Standing 
     return None if standing.analysed else standing
 
 
-async def give_up(resources: Resources, audit_id: int, position: int, reason: str) -> dict[str, Any]:
-    """Stores that a step could not be analysed."""
+async def give_up(
+    resources: Resources, audit_id: int, position: int, reason: str, *, job_id: str
+) -> dict[str, Any]:
+    """Stores that a step could not be analysed by that job, and tells it once."""
     async with resources.database.write() as session:
         standing = await _to_settle(session, audit_id, position)
         if standing is None:
             return {"ok": True, "cached": True}
-        audit = await queries.row(session, audit_id)
-        pinned = await revision(session, audit.config_revision_id)
-        step = next(step for step in pinned.rules.steps if step.position == position)
-        if standing.analysed is None or not await facts.anything_said(session, audit_id, position):
-            await store.keep_outage(session, audit_id, step, reason)
-        if audit.use_rlm:  # an attempt asked for by `resume` begins anew
-            await dialogues.forget(session, audit_id, position)
-        done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)
-        told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
-        await events.record_all(session, [telling.step_failed(audit, step, reason), told])
+        if standing.given_up_by != job_id:
+            await _keep_outage(session, audit_id, position, standing, Outage(reason, job_id))
     return {"ok": False, "error": reason}
+
+
+async def _keep_outage(
+    session: WriteSession, audit_id: int, position: int, standing: Standing, outage: Outage
+) -> None:
+    audit = await queries.row(session, audit_id)
+    pinned = await revision(session, audit.config_revision_id)
+    step = next(step for step in pinned.rules.steps if step.position == position)
+    if standing.analysed is None or not await facts.anything_said(session, audit_id, position):
+        await store.keep_outage(session, audit_id, step, outage)
+    else:
+        await store.mark_given_up(session, audit_id, position, outage.job_id)
+    if audit.use_rlm:  # an attempt asked for by `resume` begins anew
+        await dialogues.forget(session, audit_id, position)
+    done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)
+    told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
+    await events.record_all(session, [telling.step_failed(audit, step, outage.reason), told])

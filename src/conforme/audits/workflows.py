@@ -227,7 +227,8 @@ async def analyse_step(ctx: JobContext, payload: AnalyseStepJob) -> dict[str, An
             await _confirm(ctx, payload)
         return analysed
     return await ctx.step(
-        "give-up", lambda: stages.give_up(resources, payload.audit_id, payload.step_position, reason)
+        "give-up",
+        lambda: stages.give_up(resources, payload.audit_id, payload.step_position, reason, job_id=ctx.id),
     )
 
 
