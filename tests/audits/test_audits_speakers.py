@@ -148,7 +148,9 @@ async def test_a_rerun_by_the_words_of_today_takes_the_roles_from_the_person(
     await scene.resolve()
     await _corrected(api, speaker_0="advisor", speaker_1="client")
     async with database.write() as session:
-        timeline, _ = await stages.heard(session, await row(session, scene.audit_id))
+        timeline, _ = await stages.heard(
+            session, await row(session, scene.audit_id), scene.resources.settings
+        )
     roles = {label: each.role for label, each in timeline.recordings[0].roles.items()}
     assert roles == {"speaker_0": "advisor", "speaker_1": "client"}
 

@@ -32,8 +32,9 @@ from conforme.audits.models import (
     StepResultRow,
     TranscriptSnapshot,
 )
+from conforme.audits.origin import Told
 from conforme.audits.trails import Trails
-from conforme.fiches.models import FicheCache
+from conforme.fiches.models import FicheCache, information
 from conforme.fiches.scope import visible_fiche_cache
 from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession
 from conforme.foundation.web import INT64_MAX
@@ -371,3 +372,16 @@ async def call_times(session: Session, fiche_id: str) -> list[datetime | None]:
         .where(FicheCache.fiche_id == fiche_id)
     )
     return list(await session.scalars(query))
+
+
+async def told_of_origin(session: Session, fiche_id: str) -> Told:
+    """What the CRM says of where the calls of a fiche come from; the caller has checked that it is in scope."""
+    directions = select(func.array_agg(Recording.direction)).where(Recording.fiche_cache_id == FicheCache.id)
+    query = (
+        select(information.c.provenance_nom, information.c.origine_nom, directions.scalar_subquery())
+        .select_from(FicheCache)
+        .outerjoin(information, information.c.fiche_cache_id == FicheCache.id)
+        .where(FicheCache.fiche_id == fiche_id)
+    )
+    row = (await session.execute(query)).first()
+    return Told() if row is None else Told((row[0], row[1]), tuple(row[2] or ()))

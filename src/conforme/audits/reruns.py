@@ -28,6 +28,7 @@ from conforme.foundation.errors import ConformeError, NotFound
 from conforme.foundation.ledger import PriceTable, model_call, record_call
 from conforme.foundation.llm import ModelError, Spent
 from conforme.foundation.resources import Resources
+from conforme.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +142,7 @@ async def begin(resources: Resources, event_id: str) -> dict[str, Any]:
             return {"open": False}
         audit = await queries.row(session, row.audit_id)
         if row.transcript_snapshot_id is None:
-            row.transcript_snapshot_id = await _todays_words(session, audit)
+            row.transcript_snapshot_id = await _todays_words(session, audit, resources.settings)
         if row.status == "queued":
             row.status = "running"
             await events.record_all(session, [telling_again.started(audit, row)])
@@ -149,8 +150,8 @@ async def begin(resources: Resources, event_id: str) -> dict[str, Any]:
     return {"open": True}
 
 
-async def _todays_words(session: WriteSession, audit: AuditRow) -> int:
-    words, _recordings = await stages.heard(session, audit)
+async def _todays_words(session: WriteSession, audit: AuditRow, settings: Settings) -> int:
+    words, _recordings = await stages.heard(session, audit, settings)
     return await freeze(session, audit.fiche_id, words)
 
 
