@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
 RUN = .venv/bin/
 ARGS ?=
+# A process that is started from nothing finds its modules compiled, whatever the machine says elsewhere.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo serve test lint format bench install
 

@@ -25,31 +25,21 @@ pytest_plugins = ["attack_tally", "product_fixtures"]
 
 LOOPBACK = ["127.0.0.1", "::1"]
 TEMPLATE = "conforme_template"
-EMPTY_ALL = """
-do $$
-declare name text; filled text;
-begin
-  set local session_replication_role = replica;  -- the log that refuses to be emptied, too
-  for name in
-    select format('%I.%I', schemaname, tablename) from pg_tables
-    where schemaname in ('public', 'dbos')
-      and tablename not in ('alembic_version', 'dbos_migrations', 'application_versions', 'queues')
-  loop
-    execute format('select %L where exists (select from %s)', name, name) into filled;
-    continue when filled is null;
-    -- Truncating makes new files for the table, its indexes and all that refers to it: too dear for a few rows.
-    if pg_relation_size(filled::regclass) < 262144 then execute format('delete from %s', filled);
-    else execute format('truncate %s cascade', filled);
-    end if;
-  end loop;
-  for name in
-    select format('%I.%I', schemaname, sequencename) from pg_sequences
-    where schemaname = 'public' and last_value is not null
-  loop
-    execute format('alter sequence %s restart', name);
-  end loop;
-end $$
+WHAT_EMPTIES = """
+select format(
+  -- Truncating makes new files for the table, its indexes and all that refers to it: too dear for a few rows.
+  $$ select case when pg_relation_size(%1$L) < 262144 then 'delete from %1$s' else 'truncate %1$s cascade' end
+     where exists (select from %1$s) $$,
+  format('%I.%I', schemaname, tablename))
+from pg_tables
+where schemaname in ('public', 'dbos')
+  and tablename not in ('alembic_version', 'dbos_migrations', 'application_versions', 'queues')
+union all
+select format($$ select 'alter sequence %1$s restart' from %1$s where is_called $$,
+  format('%I.%I', schemaname, sequencename))
+from pg_sequences where schemaname = 'public'
 """
+"""Queries that each give the statement which empties a table or sets a sequence back, or nothing."""
 
 hypothesis_settings.register_profile(
     "conforme",
@@ -124,9 +114,19 @@ async def session_database(database_url: str) -> AsyncGenerator[Database]:
     await database.dispose()
 
 
+@pytest.fixture(scope="session")
+async def what_is_filled(session_database: Database) -> str:
+    async with session_database.engine.begin() as connection:
+        return " union all ".join(await connection.scalars(text(WHAT_EMPTIES)))
+
+
 @pytest.fixture
-async def database(session_database: Database) -> Database:
+async def database(session_database: Database, what_is_filled: str) -> Database:
     """An empty, migrated database."""
     async with session_database.engine.begin() as connection:
-        await connection.execute(text(EMPTY_ALL))
+        found = await connection.exec_driver_sql(what_is_filled)
+        if statements := list(found.scalars()):
+            # The log that refuses to be emptied, too.
+            statements.insert(0, "set local session_replication_role = replica")
+            await connection.exec_driver_sql("; ".join(statements))
     return session_database

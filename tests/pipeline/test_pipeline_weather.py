@@ -23,8 +23,8 @@ ROUGH = FaultPlan(
     hang_seconds=0.2,
 )
 """One request in five goes wrong."""
-BAD_AT_THE_CRM = FaultPlan.of_rate(0.2, retry_after_seconds=0.4, hang_seconds=0.2)
-"""Its malformed answers are final (spec/fiches §1)."""
+REFUSING = FaultPlan.of_rate(0.2, retry_after_seconds=0.4, hang_seconds=0.2)
+"""For the CRM, whose malformed answers are final (spec/fiches §1), and the model, of which two in a row are."""
 
 
 async def test_though_one_request_in_five_fails_every_audit_completes_and_nothing_is_paid_twice(
@@ -32,9 +32,9 @@ async def test_though_one_request_in_five_fails_every_audit_completes_and_nothin
 ) -> None:
     async with (
         Sandbox(SandboxOptions(faults=ROUGH, fabricated_share=0.1)) as sandbox,
-        product(database, sandbox) as run,
+        product(database, sandbox, LLM_MAX_ATTEMPTS="10") as run,
     ):
-        sandbox.crm.faults = BAD_AT_THE_CRM
+        sandbox.crm.faults = sandbox.model.faults = REFUSING
         audits = [await run.client.ask(fiche_id, run.config_id) for fiche_id in run.fiche_ids[:4]]
         details = await run.client.ended(audits)
         counts = sandbox.counts()

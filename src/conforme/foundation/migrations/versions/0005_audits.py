@@ -13,6 +13,7 @@ depends_on = None
 def upgrade() -> None:
     _create_transcript_snapshots()
     _create_audits()
+    _index_audits()
     _create_audit_dropped_citations()
     _create_audit_step_results()
     _create_audit_step_result_control_points()
@@ -117,6 +118,9 @@ def _create_audits() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audits"),
         sa.UniqueConstraint("tracking_id", name="uq_audits_tracking_id"),
     )
+
+
+def _index_audits() -> None:
     op.create_index("ix_audits_audit_config_id", "audits", ["audit_config_id"])
     op.create_index("ix_audits_automation_run_id", "audits", ["automation_run_id"])
     op.create_index("ix_audits_automation_schedule_id", "audits", ["automation_schedule_id"])

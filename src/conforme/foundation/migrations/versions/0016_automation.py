@@ -18,6 +18,7 @@ FROM automation_run_fiches WHERE outcome IS NOT NULL
 
 def upgrade() -> None:
     _create_schedules()
+    _index_schedules()
     _create_runs()
     _create_run_fiches()
     _create_logs()
@@ -109,6 +110,13 @@ def _create_schedules() -> None:
         sa.Column("failed_runs", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        *_schedule_checks(),
+        sa.PrimaryKeyConstraint("id", name="pk_automation_schedules"),
+    )
+
+
+def _schedule_checks() -> list[sa.CheckConstraint]:
+    return [
         sa.CheckConstraint("catch_up in ('last', 'none')", name="ck_automation_schedules_catch_up"),
         sa.CheckConstraint(
             "fiche_selection_mode in ('date_range', 'manual', 'filter')",
@@ -127,8 +135,10 @@ def _create_schedules() -> None:
             "transcription_priority in ('low', 'normal', 'high')",
             name="ck_automation_schedules_transcription_priority",
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_automation_schedules"),
-    )
+    ]
+
+
+def _index_schedules() -> None:
     op.create_index("ix_automation_schedules_asked_by", "automation_schedules", ["asked_by"])
     op.create_index("ix_automation_schedules_created_at", "automation_schedules", ["created_at"])
     op.create_index(
