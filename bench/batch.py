@@ -21,6 +21,7 @@ from conforme.sandbox.corpus import load_corpus
 from conforme.sandbox.population import Population
 
 FICHES = int(os.environ.get("FICHES", "500"))
+"""Fewer, where only the counting is tried."""
 SALES_PER_DAY = 200
 FAULT_RATE = 0.1
 KILLED_AFTER = FICHES // 4
@@ -92,7 +93,7 @@ async def _account(made: Rig, batch_id: str, state: dict[str, int]) -> None:
         f"told: {progress} different counts of progress, {ends} end; verdicts: {verdicts[0]}, one per step that was analysed"
     )
     print(
-        f"questions about {asked[0]} steps: {asked[1]} asked again after an answer that could not be used, {asked[2]} after none"
+        f"steps asked about: {asked[0]}, of them paid for more than once (answers in flight at the death): {asked[1]}"
     )
 
 
@@ -100,9 +101,7 @@ _VERDICTS = """
 select count(*), count(distinct (audit_id, step_position)) from audit_verdicts where kind = 'run'
 """
 _ASKED = """
-select count(*), count(*) filter (where answered > 1), count(*) filter (where lines > answered)
-  from (select audit_id, step_position, count(*) as lines,
-               count(*) filter (where prompt_tokens + output_tokens > 0) as answered
-          from llm_calls where purpose = 'audit-step' group by audit_id, step_position) asked
+select count(*), count(*) filter (where lines > 1)
+  from (select count(*) as lines from llm_calls
+         where purpose = 'audit-step' and prompt_tokens + output_tokens > 0 group by audit_id, step_position) asked
 """
-"""Steps asked about; those paid for more than once (malformed answers, calls in flight at the death); those refused."""
