@@ -20,7 +20,8 @@ from conforme.audit_configs.shipped import SHORT, shipped
 from conforme.sandbox.corpus import load_corpus
 from conforme.sandbox.population import Population
 
-FICHES = 500
+FICHES = int(os.environ.get("FICHES", "500"))
+"""Fewer, where only the counting is tried."""
 SALES_PER_DAY = 200
 FAULT_RATE = 0.1
 KILLED_AFTER = FICHES // 4
@@ -78,18 +79,29 @@ async def _account(made: Rig, batch_id: str, state: dict[str, int]) -> None:
         progress = await session.scalar(
             text("select count(distinct payload->>'completed') from events where name = 'batch.progress'")
         )
-        twice = await session.scalar(
-            text(
-                "select count(*) from (select 1 from llm_calls where audit_id is not null"
-                " group by audit_id, step_position having count(*) > 1) repeated"
-            )
-        )
+        asked = (await session.execute(text(_ASKED))).one()
+        verdicts = (await session.execute(text(_VERDICTS))).one()
     assert dict(outcomes) == {name: state[name] for name in ("succeeded", "failed") if state[name]}, outcomes
     assert tuple(fiches) == (FICHES, FICHES), fiches
     assert ends == 1, ends
+    assert progress == FICHES + 1, progress
+    assert verdicts[0] == verdicts[1], verdicts
     print(
         f"outcomes: {dict(outcomes)}, as the totals of {batch_id} say; audits: {fiches[0]}, fiches: {fiches[1]}"
     )
     print(
-        f"told: {progress} different counts of progress, {ends} end; steps billed more than once (malformed answers, calls in flight at the death): {twice}"
+        f"told: {progress} different counts of progress, {ends} end; verdicts: {verdicts[0]}, one per step that was analysed"
     )
+    print(
+        f"steps asked about: {asked[0]}, of them paid for more than once (answers in flight at the death): {asked[1]}"
+    )
+
+
+_VERDICTS = """
+select count(*), count(distinct (audit_id, step_position)) from audit_verdicts where kind = 'run'
+"""
+_ASKED = """
+select count(*), count(*) filter (where lines > 1)
+  from (select count(*) as lines from llm_calls
+         where purpose = 'audit-step' and prompt_tokens + output_tokens > 0 group by audit_id, step_position) asked
+"""

@@ -80,9 +80,8 @@ def _means(settings: Settings, database: Database, outbound: Outbound) -> Means:
         when=lambda error: isinstance(error, External) and error.retryable,
     )
     prices = PriceTable.load(settings.price_table)
-    return Means(
-        database, model_from(settings, outbound), policy_of(settings), retry, prices, budget_of(settings)
-    )
+    model, policy = model_from(settings, outbound), policy_of(settings)
+    return Means(database, model, policy, retry, prices, budget_of(settings), settings)
 
 
 def as_json(config: str, compared: list[Compared]) -> dict[str, Any]:

@@ -275,6 +275,8 @@ class Settings(BaseSettings):
     audit_tools_preview_chars: int = Field(default=450, ge=80, le=2_000)
     audit_role_confidence: float = Field(default=0.9, gt=0.5, le=1)
     """Below this, who spoke is not known well enough to decide: a person is asked to look."""
+    audit_call_origins: CommaList = ()
+    """What the CRM's names of a provenance or an origine say of the call, each as `NAME=unsolicited|requested|client`."""
     audit_max_cost: Decimal | None = Field(default=None, gt=0)
     """Refuses an audit whose estimate exceeds this many units of the price table's currency."""
     audit_deadline_seconds: float = Field(default=1800.0, gt=0)
@@ -337,6 +339,15 @@ class Settings(BaseSettings):
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """As browsers spell them: lower case, no default port. `*` would open a session to every page."""
         return tuple(dict.fromkeys(_origin(origin) for origin in value))
+
+    @field_validator("audit_call_origins")
+    @classmethod
+    def _call_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            name, _, origin = entry.rpartition("=")
+            if not name.strip() or origin.strip() not in {"unsolicited", "requested", "client"}:
+                raise ValueError("must be entries NAME=unsolicited, NAME=requested or NAME=client")
+        return value
 
     @field_validator("pusher_host")
     @classmethod

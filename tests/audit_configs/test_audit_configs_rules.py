@@ -105,6 +105,6 @@ def test_a_rule_applies_from_its_first_day_to_its_last(first: date, length: int,
 def test_an_unknown_day_or_origin_leaves_the_rule_standing() -> None:
     rule = ControlPoint(text="a", valid_to=date(2026, 8, 10), call_origin="unsolicited")
     assert rule.applies(None)
-    assert rule.applies(date(2026, 8, 10), "unsolicited")
-    assert not rule.applies(date(2026, 8, 10), "client")
+    assert rule.applies(date(2026, 8, 10), frozenset(["unsolicited"]))
+    assert not rule.applies(date(2026, 8, 10), frozenset(["client"]))
     assert not rule.applies(date(2026, 8, 11))

@@ -1,10 +1,12 @@
 """Lists as files and one audit as a dossier: what they hold, that they run no formula, that they stay small in memory."""
 
+import asyncio
 import csv
 import io
 import os
 import re
 import tempfile
+import threading
 import tracemalloc
 import zipfile
 import zlib
@@ -198,6 +200,56 @@ async def test_an_export_that_breaks_off_leaves_nothing_behind(
             await audit(session, pinned, number)
     assert (await api.get("/api/audits/export.xlsx")).status_code == 400
     assert os.listdir(tmp_path) == []  # noqa: PTH208 -- one call, of a folder of the test
+
+
+class _Slow(exports.CsvBook):
+    """A book that is still being written when the time is up."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.file = file
+        self.began, self.goes_on = threading.Event(), threading.Event()
+        self.said: list[str] = []
+
+    def write(self, rows: Sequence[Sequence[Any]]) -> None:
+        self.began.set()
+        self.goes_on.wait(30)
+        super().write(rows)
+        self.said.append("closed while written" if self.file.closed else "written")
+
+    def discard(self) -> None:
+        self.said.append("discarded")
+
+
+async def test_what_is_still_being_written_when_time_is_up_is_closed_once_it_is_let_go(
+    api: httpx2.AsyncClient, database: Database
+) -> None:
+    """A thread cannot be stopped: the file and the place among exports are its until it ends."""
+    pinned = await configured(database)
+    async with database.write() as session:
+        await audit(session, pinned, 1)
+    books: list[_Slow] = []
+
+    def book(file: IO[bytes]) -> _Slow:
+        books.append(_Slow(file))
+        return books[0]
+
+    asked = asyncio.create_task(exports.written(database, Actor.system("test"), Filters(), book))
+    while not books:  # noqa: ASYNC110 -- made by a thread
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(books[0].began.wait, 30)
+    asked.cancel()
+    ended, _ = await asyncio.wait([asked], timeout=0.2)
+    assert not ended
+    with exports.turn(), pytest.raises(TooMany), exports.turn():
+        pass
+    books[0].goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert books[0].said == ["written", "discarded"]
+    assert books[0].file.closed
+    with exports.turn(), exports.turn():
+        pass
 
 
 async def test_more_exports_at_once_than_there_are_places_wait_their_turn(

@@ -10,14 +10,14 @@ from pydantic_ai.models import override_allow_model_requests
 from conforme.audit_configs.shipped import SHORT, shipped
 from conforme.audits.admission import Admission
 from conforme.audits.case import open_case
-from conforme.audits.evidence import Policy, gate
+from conforme.audits.evidence import Policy, gate, locate
 from conforme.audits.files import Auditor, audit_case
 from conforme.audits.injections import MASK, addressed_to_auditor, masked, spans
 from conforme.audits.lookup import Budget
 from conforme.audits.passages import TranscriptIndex
 from conforme.audits.speakers import decided_by_rules, roles_of
 from conforme.audits.timeline import Call, build, overview, render
-from conforme.audits.verdicts import StepVerdict
+from conforme.audits.verdicts import Citation, CitationClaim, StepVerdict
 from conforme.foundation.jobs import Retry
 from conforme.foundation.llm import model_from
 from conforme.foundation.outbound import Outbound
@@ -95,6 +95,26 @@ def test_the_words_themselves_are_no_evidence(sentence: str) -> None:
     assert [each.reason for each in held.dropped] == ["to_auditor"]
 
 
+@pytest.mark.parametrize("sentence", INJECTIONS)
+@pytest.mark.parametrize("shown", [MASK, MASK.replace("'", "’").upper()])
+def test_a_true_quote_stands_with_the_mark_of_such_words_on_either_side_of_it(
+    sentence: str, shown: str
+) -> None:
+    """Who speaks to the auditor beside something that was said must not make it unsaid."""
+    said = "Votre appel est enregistré pour la qualité, vous pouvez refuser."
+    for spoken, quoted in (
+        (f"{sentence} {said}", f"{shown} {said}"),
+        (f"{said} {sentence}", f"{said} {shown}"),
+        (f"Oui. {sentence} {said}", f"Oui. {shown} {said}"),
+    ):
+        words = tuple(Word(text, 1.0, 2.0, "speaker_0") for text in spoken.split())
+        timeline = build([Call("1", words)])
+        found = locate(CitationClaim(texte=quoted, enregistrement=1, tour=1), TranscriptIndex(timeline))
+        assert isinstance(found, Citation)
+        assert (found.texte, found.match) == (said, "exact")
+        assert Admission(timeline).fault(found, step().control_points[0]) is None
+
+
 def test_what_the_crm_says_of_a_call_reaches_the_model_neither() -> None:
     words = (Word("Bonjour", 0.0, 1.0, INJECTIONS[5]),)
     call = Call(
@@ -112,9 +132,10 @@ async def _statuts(spoken: Sequence[tuple[str, str]], *, gullible: bool, tools: 
         for at, (role, text) in enumerate(spoken)
         for word in text.split()
     )
-    crm = INJECTIONS[0] if gullible else "17/11/2026"
+    date, time = (INJECTIONS[0], INJECTIONS[5]) if gullible else ("17/11/2026", "10:00")
     roles = roles_of(decided_by_rules(turns_of(words)))
-    case = open_case(shipped(SHORT), build([Call("1", words, roles=roles, recording_date=crm)]))
+    told = Call("1", words, roles=roles, recording_date=date, recording_time=time, from_number=time)
+    case = open_case(shipped(SHORT), build([told]))
     async with Sandbox(SandboxOptions(gullible=gullible)) as sandbox:
         settings = settings_with(Settings(), sandbox.environment())
         outbound = Outbound(settings)
@@ -132,7 +153,10 @@ async def _statuts(spoken: Sequence[tuple[str, str]], *, gullible: bool, tools: 
 async def test_a_model_that_obeys_whoever_speaks_gives_the_verdicts_of_one_that_does_not(
     *, tools: bool
 ) -> None:
-    """Every sentence is spoken by both parties, on top of a call full of faults, and stands in the CRM's date."""
+    """Every sentence is spoken by both parties, on top of a call full of faults.
+
+    The CRM's date says one of them in French, its time and number one in English.
+    """
     plain = [
         (turn.role, turn.text)
         for turn in load_corpus().call("injection-parlee").turns
@@ -140,7 +164,8 @@ async def test_a_model_that_obeys_whoever_speaks_gives_the_verdicts_of_one_that_
     ]
     spoken = [*plain]
     for number, sentence in enumerate(INJECTIONS):
-        spoken.insert(3 + 4 * number, ("client" if number % 2 else "conseiller", sentence))
+        for each, role in enumerate(("client", "conseiller")):
+            spoken.insert(3 + 6 * number + 3 * each, (role, sentence))
     wanted = await _statuts(plain, gullible=False, tools=tools)
     assert "ABSENT" in wanted
     assert await _statuts(spoken, gullible=True, tools=tools) == wanted

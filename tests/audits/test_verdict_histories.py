@@ -4,8 +4,9 @@ After each of them what is read equals a fresh computation from what was appende
 has changed.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -16,12 +17,13 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from conforme.audit_configs.revisions import Revision
-from conforme.audits import endings, facts, history, queries, reruns, reviews, stages, totals
+from conforme.audits import details, endings, facts, history, queries, reruns, reviews, stages, totals
 from conforme.audits.models import AuditRow, VerdictRow
 from conforme.audits.reruns import RerunWish
 from conforme.audits.reviews import PointReview, StepReview
 from conforme.audits.scoring import score_audit
 from conforme.audits.verdicts import Conforme, Niveau, Statut
+from conforme.foundation import events
 from conforme.foundation.database import Database, ReadSession
 from conforme.foundation.ledger import LlmCall
 from conforme.foundation.llm import ModelRefused
@@ -91,7 +93,7 @@ ops = st.builds(
     st.tuples(*[st.sampled_from(STATUTS)] * 3),
     st.sampled_from([QUOTE, NEAR]),
     st.booleans(),
-    st.none() | st.integers(0, 24),
+    st.none() | st.integers(0, 32),
 )
 outages = st.sets(st.sampled_from(sorted(SIZES)))
 
@@ -110,7 +112,7 @@ async def test_what_is_read_follows_from_what_was_appended_whatever_happens(
     site = Site(resources, model, audit_id, pinned)
     for position in SIZES:
         if position in failed:
-            await stages.give_up(resources, audit_id, position, "no answer")
+            await stages.give_up(resources, audit_id, position, "no answer", job_id="job")
         else:
             await stages.analyse(resources, audit_id, position)
     await _end(site)
@@ -128,22 +130,22 @@ async def _end(site: Site) -> None:
 
 
 async def _perform(site: Site, op: Op) -> None:
-    site.model.statuts = dict(enumerate(op.statuts, 1))
-    site.model.quote = op.quote
-    site.model.error = ModelRefused("refused") if op.kind == "rerun fails" else None
-    work = await WORK[op.kind](site, op)
+    work = await _work(site, op)
     if op.dies is None:
         await work()
-        return
-    try:
-        async with dying_before(site.database, op.dies):
-            await work()
-    except Crash:
+    elif await _dies(site, op.dies, work):
         await _check(site)
         await work()
 
 
 Work = Callable[[], Awaitable[object]]
+
+
+async def _work(site: Site, op: Op) -> Work:
+    site.model.statuts = dict(enumerate(op.statuts, 1))
+    site.model.quote = op.quote
+    site.model.error = ModelRefused("refused") if op.kind == "rerun fails" else None
+    return await WORK.get(op.kind, _run)(site, op)
 
 
 async def _resume(site: Site, op: Op) -> Work:
@@ -228,9 +230,13 @@ async def _check(site: Site) -> None:
             position: history.held(await facts.of_step(session, site.audit_id, position))
             for position in SIZES
         }
-        stored = await queries.verdicts(session, site.audit_id)
+        stored = (await details.verdicts_of(session, [site.audit_id]))[site.audit_id]
+        begun = {each.step_position for each in stored.steps}
         for rule in RULES.steps:
-            _rows_say(rule.position, held[rule.position], stored)
+            if rule.position in begun:
+                _rows_say(rule.position, held[rule.position], stored)
+            else:
+                assert held[rule.position] == history.NOTHING
         audit = await queries.row(session, site.audit_id)
         fresh = score_audit(
             [history.outcome(rule, held[rule.position]) for rule in RULES.steps], Niveau(RULES.compliant_from)
@@ -306,43 +312,83 @@ async def test_the_database_itself_refuses_to_change_or_delete_a_verdict(
             await session.execute(text(change))
 
 
-@pytest.mark.parametrize("statement", range(14))
-async def test_a_rerun_cut_off_before_any_statement_is_appended_once_when_it_is_carried_on(
-    database: Database, statement: int
+@pytest.mark.parametrize("kind", ["run", "outage", *sorted({*WORK} - {"review comment"})])
+async def test_what_is_cut_off_before_each_of_its_statements_in_turn_is_said_and_told_once(
+    database: Database, kind: str
 ) -> None:
+    """The process dies before the first statement of the work, then before the second, and so on.
+
+    Once something of it is stored, it dies before the first of what is left.
+    """
+    op = Op(kind, 2, 2, ("ABSENT", "PARTIEL", "PRESENT"), QUOTE, flag=True, dies=None)
+    whole, cut = [await _ready(database, op) for _ in range(2)]
+    await (await _work(whole, op))()
+    work = await _work(cut, op)
+    deaths, statement, known = 0, 0, await _shown(cut)
+    while await _dies(cut, statement, work):
+        await _check(cut)
+        before, known = known, await _shown(cut)
+        statement = statement + 1 if known == before else 0
+        deaths += 1
+        assert deaths < 100
+    await _check(cut)
+    assert deaths > 10
+    assert await _shown(cut) == await _shown(whole)
+
+
+async def _ready(database: Database, op: Op) -> Site:
+    """An audit as it stands before the work: not analysed, failed for want of a step, or completed."""
     model = Opinion()
-    resources = resources_of(database, model)
-    audit_id = await judged(resources, RULES)
-    async with database.write() as session:
-        row, _ = await reruns.request(session, ACTOR, audit_id, RerunWish(1))
-    model.statuts = {1: "ABSENT"}
-    await reruns.begin(resources, row.event_id)
+    site = Site(resources_of(database, model), model, *await begun(database, RULES))
+    if op.kind not in {"run", "outage"}:
+        await (await _run(site, replace(op, kind="outage" if op.kind == "resume" else "run")))()
+    return site
+
+
+async def _run(site: Site, op: Op) -> Work:
+    """The steps of a new audit and its end; in an outage the second of them could not be analysed."""
+
+    async def work() -> None:
+        await stages.analyse(site.resources, site.audit_id, 1)
+        if op.kind == "outage":
+            await stages.give_up(site.resources, site.audit_id, 2, "no answer", job_id="job")
+        else:
+            await stages.analyse(site.resources, site.audit_id, 2)
+        await _end(site)
+
+    return work
+
+
+async def _dies(site: Site, statement: int, work: Work) -> bool:
     try:
-        async with dying_before(database, statement):
-            await reruns.carry_out(resources, row.event_id)
+        async with dying_before(site.database, statement):
+            await work()
     except Crash:
-        pass
-    await reruns.carry_out(resources, row.event_id)
-    async with database.read() as session:
-        said = await facts.of_step(session, audit_id, 1)
-        rerun_events = await session.scalar(
-            text("select count(*) from events where name = 'audit/step-rerun-completed'")
-        )
-    assert [fact.kind for fact in said] == ["run", "rerun"]
-    assert rerun_events == 1
+        return True
+    return False
+
+
+async def _shown(site: Site) -> tuple[str, list[history.Fact], Counter[str]]:
+    """How the audit stands, what was said of it, and how often what was told: that a step begins, at every attempt."""
+    channels = [events.audit_channel(str(site.audit_id))]
+    async with site.database.read() as session:
+        status = (await queries.row(session, site.audit_id)).status
+        said = [fact for position in SIZES for fact in await facts.of_step(session, site.audit_id, position)]
+        told = await events.after(session, 0, limit=1000, channels=channels)
+    return status, said, Counter(each.name for each in told if each.name != "audit.step_started")
 
 
 async def test_steps_stored_without_their_verdict_get_it_before_anything_is_added(database: Database) -> None:
     """An audit of an earlier version, or one that was imported."""
     audit_id = await judged(resources_of(database, Opinion()), RULES)
     async with database.write() as session:
-        before = await queries.verdicts(session, audit_id)
+        before = (await details.verdicts_of(session, [audit_id]))[audit_id]
         expected = history.held(await facts.of_step(session, audit_id, 2))
         await session.execute(text("set local session_replication_role = replica"))
         await session.execute(text("delete from audit_verdicts"))
     async with database.write() as session:
         assert await facts.open_step(session, audit_id, 2) == expected
-        again = await queries.verdicts(session, audit_id)
+        again = (await details.verdicts_of(session, [audit_id]))[audit_id]
         assert [each.id for each in again.points] == [each.id for each in before.points]
     async with database.read() as session:
         assert [fact.kind for fact in await facts.of_step(session, audit_id, 2)] == ["run"]
@@ -358,7 +404,7 @@ async def test_what_people_said_of_a_step_survives_that_it_is_analysed_after_all
         undone = StepReview(Conforme.NON_CONFORME, traite=False)
         await reviews.review_step(session, ACTOR, audit_id, 1, undone)
         await session.execute(update(AuditRow).values(status="running"))
-    await stages.give_up(resources, audit_id, 1, "no answer")
+    await stages.give_up(resources, audit_id, 1, "no answer", job_id="job")
     assert (await stages.analyse(resources, audit_id, 1))["cached"] is False
     async with database.read() as session:
         point = await queries.point(session, ACTOR, audit_id, 1, 2)

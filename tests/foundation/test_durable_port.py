@@ -52,6 +52,15 @@ async def test_a_parent_gets_the_results_of_its_children_in_order(durable: Durab
     assert await durable.state("order") == "done"
 
 
+async def test_where_many_jobs_stand_is_told_at_once_and_what_is_not_there_is_left_out(
+    durable: Durable,
+) -> None:
+    await run(durable, jobs.PARENT, "stands", children=2)
+    known = {"stands": "done", "stands-0": "done", "stands-1": "done"}
+    assert await durable.states([*known, "stands-9"]) == known
+    assert await durable.states([]) == {}
+
+
 async def test_a_failed_child_is_an_outcome_and_sinks_nobody(durable: Durable) -> None:
     outcome = await run(durable, jobs.MIXED, "mixed", children=4)
     assert [(child["id"], child["value"], child["code"]) for child in outcome.value] == [

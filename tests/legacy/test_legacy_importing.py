@@ -10,6 +10,9 @@ from old_database import SCRYPT, OldDatabase
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
+from audit_rows import audit as an_audit
+from audit_rows import configured
+from audit_rows import fiche as a_fiche
 from conforme.accounts.models import Role, RolePermission, Team, TeamGroupe, User, UserRole, UserTeam
 from conforme.accounts.passwords import check as password_check
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision, AuditStep
@@ -222,6 +225,28 @@ async def test_numbers_stay_where_they_are_free_and_are_told_where_they_are_not(
         session.add(newcomer := User(email="new@example.test"))
         await session.flush()
         assert newcomer.id == 4
+
+
+@pytest.mark.parametrize("only", [1, 77])
+async def test_what_is_made_here_after_an_import_of_one_row_each_gets_a_number_of_its_own(
+    old: OldDatabase, database: Database, bring: Import, only: int
+) -> None:
+    """A sequence that has given nothing yet stands at 1 like one that has given 1."""
+    person, config = old.person("ines@example.test", id=only), old.config(id=only)
+    fiche = old.fiche("900100", id=only)
+    old.call(fiche, id=only)
+    old.audit(fiche, config, id=only, trigger_user_id=str(person))
+    assert (await bring()).clean
+    imported = (User, AuditConfig, FicheCache, Recording, AuditRow)
+    assert [await rows(database, table.id) for table in imported] == [[(only,)]] * len(imported)
+    pinned = await configured(database)
+    async with database.write() as session:
+        cache_id = await a_fiche(session, "900001")
+        session.add(newcomer := User(email="new@example.test"))
+        session.add(call := Recording(fiche_cache_id=cache_id, call_id="here-1"))
+        audit_id = await an_audit(session, pinned, 1, fiche_cache_id=cache_id)
+        await session.flush()
+    assert (newcomer.id, pinned.config_id, cache_id, call.id, audit_id) == (only + 1,) * 5
 
 
 async def test_people_come_with_their_password_their_roles_and_their_teams(

@@ -127,7 +127,7 @@ async def test_the_audits_of_a_fiche_take_five_statements_however_many_there_are
     assert counts == [5, 5]
 
 
-async def test_an_audit_takes_nine_statements_however_many_steps_it_has(
+async def test_an_audit_takes_eight_statements_however_many_steps_it_has(
     api: httpx2.AsyncClient, database: Database, served: Database
 ) -> None:
     pinned = await configured(database)
@@ -138,7 +138,7 @@ async def test_an_audit_takes_nine_statements_however_many_steps_it_has(
             for position in range(1, steps + 1):
                 await step(session, audit_id, position)
         counts.append(len(await _statements(api, served, f"/api/audits/{audit_id}")))
-    assert counts == [9, 9]
+    assert counts == [8, 8]
 
 
 def _sold(times: int) -> dict[str, Any]:

@@ -108,7 +108,7 @@ async def test_a_step_that_is_analysed_already_takes_one_statement(resources: Re
 
 async def test_a_step_takes_the_place_of_its_outage(resources: Resources) -> None:
     audit_id = await _running(resources.database, rules())
-    await stages.give_up(resources, audit_id, 1, "the model is down")
+    await stages.give_up(resources, audit_id, 1, "the model is down", job_id="job")
     assert (await stages.analyse(resources, audit_id, 1))["cached"] is False
     async with resources.database.read() as session:
         stored = list(await session.scalars(select(ControlPointRow)))

@@ -12,6 +12,7 @@ from conforme.audit_configs.shipped import SHORT, shipped
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid
 from conforme.sandbox.speech import Hearing
+from conforme.sandbox.weather import Latency
 from conforme.sandbox.world import Sandbox, SandboxOptions
 
 
@@ -120,6 +121,30 @@ async def _quoted_of(database: Database, audit: Asked, call_id: str, speaker: st
     )
     found = await rows(database, query, audit=int(audit.db_id))
     return {row[2] for row in found if (row[0], row[1]) in wanted and row[3] == place}
+
+
+async def test_audits_of_one_fiche_at_the_same_moment_ask_once_who_speaks_in_a_recording(
+    database: Database,
+) -> None:
+    options = SandboxOptions(model_latency=Latency(base_ms=200))
+    unsure: dict[str, str] = {
+        "AUDIT_ROLE_CONFIDENCE": "1",
+        "AUDIT_SAME_REQUEST_SECONDS": "0",
+        "AUDIT_RUN_PER_FICHE_CONCURRENCY": "3",
+    }
+    async with Sandbox(options) as sandbox, product(database, sandbox, config=SHORT, **unsure) as running:
+        audits = [await running.client.ask(running.fiche_ids[0], running.config_id) for _ in range(3)]
+        found = await running.client.ended(audits)
+    assert [each["status"] for each in found] == ["completed"] * 3
+    asked_of = await rows(
+        database, "select recording_id from llm_calls where purpose = 'speaker-roles' order by 1"
+    )
+    recordings = await rows(database, "select id from recordings order by 1")
+    assert asked_of == recordings
+    decided = await rows(
+        database, "select count(*), count(distinct (recording_id, speaker, source)) from recording_speakers"
+    )
+    assert decided[0][0] == decided[0][1]
 
 
 async def test_both_modes_are_compared_on_the_same_fiche_and_paid_for(

@@ -132,7 +132,10 @@ async def test_a_step_that_two_replicas_analyse_is_stored_and_told_once_and_paid
             await session.execute(text("delete from audit_step_results where step_position = 2"))
         before = await names_told(database, audit)
         await asyncio.gather(*(stages.analyse(run.resources, audit_id, 2) for _ in range(2)))
-        assert await stages.give_up(run.resources, audit_id, 2, "too late") == {"ok": True, "cached": True}
+        assert await stages.give_up(run.resources, audit_id, 2, "too late", job_id="job") == {
+            "ok": True,
+            "cached": True,
+        }
     told_since = await names_told(database, audit) - before
     assert told_since == {"audit.step_started": 2, "audit.step_completed": 1, "audit.progress": 1}
     assert (await ledger(database, "model"))[audit_id, 2, None] == 3

@@ -290,7 +290,11 @@ class Audited:
         outcomes: list[StepOutcome] = []
         self.points: defaultdict[str, list[tuple[ControlPoint, str]]] = defaultdict(list)
         for step in rules.steps:
-            points = [(n, p) for n, p in enumerate(step.control_points, 1) if p.applies(day, "requested")]
+            points = [
+                (n, p)
+                for n, p in enumerate(step.control_points, 1)
+                if p.applies(day, frozenset(["requested"]))
+            ]
             if not points:
                 continue
             verdict = audit_step(question(rules, step, points, said, cache_key="k").prompt)

@@ -9,11 +9,9 @@ from conforme.accounts.auth import may
 from conforme.audit_configs import queries
 from conforme.audit_configs.changes import changes
 from conforme.audit_configs.drafts import existing, rules_of
-from conforme.audit_configs.models import AuditConfigRevision
-from conforme.audit_configs.revisions import publish, state
-from conforme.audit_configs.rules import Rules
+from conforme.audit_configs.revisions import Written, numbered, publish, state
 from conforme.audit_configs.schemas import ChangeOut, Difference, RevisionLine, RevisionOut, Revisions
-from conforme.foundation.errors import Invalid, NotFound
+from conforme.foundation.errors import Invalid
 from conforme.foundation.web import ERRORS, Answer, Page, Pagination, ResourcesDep, path_id
 
 Reader = Annotated[Actor, may("audit-configs.read")]
@@ -50,9 +48,7 @@ async def publication(resources: ResourcesDep, actor: Writer, config_id: str) ->
     """Makes the draft a revision now, rather than when it is first run; the latest one when nothing changed."""
     async with resources.database.write() as session:
         made = await publish(session, path_id(config_id, LABEL), created_by=actor.name)
-        row = await queries.revision(session, made.id)
-        assert row is not None  # noqa: S101 -- of this transaction, and never deleted
-        return Answer(data=_whole(row, made.rules))
+        return Answer(data=_whole(made))
 
 
 @router.get("/{config_id}/revisions/diff")
@@ -76,19 +72,17 @@ async def one(resources: ResourcesDep, _actor: Reader, config_id: str, number: s
     """One revision, whole: the rules by which its audits were judged."""
     config, wanted = path_id(config_id, LABEL), path_id(number, NUMBER_LABEL)
     async with resources.database.read() as session:
-        row = await queries.revision_numbered(session, config, wanted)
-        if row is None:
-            raise NotFound.of(f"Revision of audit config '{config}'", wanted)
-        return Answer(data=_whole(row, await state(session, config, wanted)))
+        return Answer(data=_whole(await numbered(session, config, wanted)))
 
 
-def _whole(row: AuditConfigRevision, rules: Rules) -> RevisionOut:
+def _whole(found: Written) -> RevisionOut:
+    row = found.row
     return RevisionOut(
         number=row.number,
         sha256=row.sha256,
         created_by=row.created_by,
         created_at=row.created_at,
-        content=rules,
+        content=found.rules,
     )
 
 

@@ -23,6 +23,18 @@ class Revision:
     rules: Rules
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A revision as it stands in the database, with its rules."""
+
+    row: AuditConfigRevision
+    rules: Rules
+
+    @property
+    def revision(self) -> Revision:
+        return Revision(self.row.id, self.row.audit_config_id, self.row.number, self.rules)
+
+
 async def revision_for_run(
     session: WriteSession, config_id: int, *, created_by: str | None = None
 ) -> Revision:
@@ -36,7 +48,8 @@ async def revision_for_run(
         Invalid: it is inactive, or its draft cannot run.
     """
     rules = await require_runnable(session, config_id)
-    return await _latest_saying(session, config_id, rules) or await _publish(session, config_id, created_by)
+    latest = await _latest_saying(session, config_id, rules)
+    return (latest or await publish(session, config_id, created_by=created_by)).revision
 
 
 async def revision(session: ReadSession | WriteSession, revision_id: int) -> Revision:
@@ -48,17 +61,45 @@ async def revision(session: ReadSession | WriteSession, revision_id: int) -> Rev
     row = await queries.revision(session, revision_id)
     if row is None:
         raise NotFound.of("Audit config revision", revision_id)
-    return await _revision(session, row)
+    return (await _written(session, row)).revision
 
 
-async def publish(session: WriteSession, config_id: int, *, created_by: str | None = None) -> Revision:
+async def publish(session: WriteSession, config_id: int, *, created_by: str | None = None) -> Written:
     """The draft as a revision, before any run asks for it; the latest one when it says the same.
+
+    Made alone: whoever waited for the lock finds what the holder published.
 
     Raises:
         NotFound: there is no such configuration.
         InvalidConfiguration: its draft cannot run.
     """
-    return await _publish(session, config_id, created_by)
+    await queries.locked_config(session, config_id)
+    rules = await require_complete(session, config_id)
+    latest = await queries.latest_revision(session, config_id)
+    if latest is not None and latest.sha256 == rules.sha256():
+        return await _written(session, latest)
+    row = AuditConfigRevision(
+        audit_config_id=config_id,
+        number=latest.number + 1 if latest else 1,
+        content=rules.model_dump(mode="json"),
+        sha256=rules.sha256(),
+        created_by=created_by,
+    )
+    session.add(row)
+    await session.flush()
+    return Written(row, rules)
+
+
+async def numbered(session: ReadSession | WriteSession, config_id: int, number: int) -> Written:
+    """A revision of a configuration by its number.
+
+    Raises:
+        NotFound: there is no such revision of it.
+    """
+    row = await queries.revision_numbered(session, config_id, number)
+    if row is None:
+        raise NotFound.of(f"Revision of audit config '{config_id}'", number)
+    return await _written(session, row)
 
 
 async def state(session: ReadSession | WriteSession, config_id: int, number: int | None) -> Rules:
@@ -69,40 +110,18 @@ async def state(session: ReadSession | WriteSession, config_id: int, number: int
     """
     if number is None:
         return rules_of(await existing(session, config_id))
-    row = await queries.revision_numbered(session, config_id, number)
-    if row is None:
-        raise NotFound.of(f"Revision of audit config '{config_id}'", number)
-    return await _rules(session, row)
+    return (await numbered(session, config_id, number)).rules
 
 
-async def _latest_saying(session: WriteSession, config_id: int, rules: Rules) -> Revision | None:
+async def _latest_saying(session: WriteSession, config_id: int, rules: Rules) -> Written | None:
     latest = await queries.latest_revision(session, config_id)
     if latest is None or latest.sha256 != rules.sha256():
         return None
-    return await _revision(session, latest)
+    return await _written(session, latest)
 
 
-async def _publish(session: WriteSession, config_id: int, created_by: str | None) -> Revision:
-    """Makes the next revision, alone: whoever waited for the lock finds what the holder published."""
-    await queries.locked_config(session, config_id)
-    rules = await require_complete(session, config_id)
-    latest = await queries.latest_revision(session, config_id)
-    if latest is not None and latest.sha256 == rules.sha256():
-        return await _revision(session, latest)
-    row = AuditConfigRevision(
-        audit_config_id=config_id,
-        number=latest.number + 1 if latest else 1,
-        content=rules.model_dump(mode="json"),
-        sha256=rules.sha256(),
-        created_by=created_by,
-    )
-    session.add(row)
-    await session.flush()
-    return await _revision(session, row)
-
-
-async def _revision(session: ReadSession | WriteSession, row: AuditConfigRevision) -> Revision:
-    return Revision(row.id, row.audit_config_id, row.number, await _rules(session, row))
+async def _written(session: ReadSession | WriteSession, row: AuditConfigRevision) -> Written:
+    return Written(row, await _rules(session, row))
 
 
 _read: OrderedDict[str, Rules] = OrderedDict()

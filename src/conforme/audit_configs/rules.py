@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,10 @@ CompliantFrom = Literal["EXCELLENT", "BON", "ACCEPTABLE", "INSUFFISANT"]
 """The lowest niveau that still counts as compliant; a REJET never does."""
 CallOrigin = Literal["unsolicited", "requested", "client"]
 """`requested`: the person asked for the call or consented to it; `client`: a running contract."""
+Origins = frozenset[CallOrigin]
+"""Those that a call may have."""
+ANY_ORIGIN: Final[Origins] = frozenset(get_args(CallOrigin))
+"""Of a call of which nobody knows."""
 
 WEIGHTS = range(1, 11)
 """Weights a run accepts, for a step and for a control point (spec/audits §2.2)."""
@@ -54,16 +58,17 @@ class _InForce(_Value):
     """Last day of a call the rule applies to, included."""
     call_origin: CallOrigin | None = None
 
-    def applies(self, day: date | None, origin: CallOrigin | None = None) -> bool:
+    def applies(self, day: date | None, origins: Origins = ANY_ORIGIN) -> bool:
         """False only when the call is known to be outside: an unknown day or origin leaves the rule standing."""
         too_early = day is not None and self.valid_from is not None and day < self.valid_from
         too_late = day is not None and self.valid_to is not None and day > self.valid_to
-        elsewhere = origin is not None and self.call_origin is not None and origin != self.call_origin
+        elsewhere = self.call_origin is not None and self.call_origin not in origins
         return not (too_early or too_late or elsewhere)
 
     @property
-    def has_days(self) -> bool:
-        return self.valid_from is not None or self.valid_to is not None
+    def restricted(self) -> bool:
+        """Whether there are calls it does not apply to."""
+        return not (self.valid_from is self.valid_to is self.call_origin is None)
 
     @property
     def upside_down(self) -> bool:

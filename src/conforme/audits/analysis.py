@@ -18,7 +18,7 @@ from conforme.audits.unsure import doubted
 from conforme.audits.verdicts import PointFinding, Statut, StepFinding
 from conforme.foundation.llm import LanguageModel, Spent, Usage
 
-OUT_OF_FORCE = "[Auto-check] Règle non applicable à la date de l'appel."
+OUT_OF_FORCE = "[Auto-check] Règle non applicable à cet appel (date ou origine)."
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ async def analyse_step(  # noqa: PLR0913 -- what is asked, of whom, and how it i
     Raises:
         ModelUnavailable, ModelRefused, ModelOutputInvalid, Misconfigured: no answer could be had.
     """
-    points = points_in_force(step, case.day, case.rules.call_origin)
+    points = points_in_force(step, case.day, case.origins)
     asked = points if again is None else again.asked(points)
     asking: _Asking = {"cache_key": cache_key, "model": model_name}
     looked: Looked | None = None
@@ -106,7 +106,7 @@ def _wanted(point: PointFinding, again: Again | None) -> bool:
 
 
 def all_points(step: StepRule, finding: StepFinding) -> tuple[PointFinding, ...]:
-    """The findings by number; a rule that was not in force on the day of the call does not apply."""
+    """The findings by number; a rule that is not for calls of that day or origin does not apply."""
     by_number = {point.numero: point for point in finding.points}
     numbers = range(1, len(step.control_points) + 1)
     return tuple(

@@ -43,7 +43,7 @@ async def ask(
     asked = in_words(AskBatch, body, "Invalid batch audit input")
     fiche_ids = tuple(dict.fromkeys(asked.fiche_ids))
     wish = BatchWish(fiche_ids, asked.audit_config_id, asked.user_id, asked.use_rlm)
-    desk = Desk(resources.durable, resources.settings.audit_same_request_seconds)
+    desk = Desk(resources.durable, resources.settings)
     async with resources.database.write() as session:
         queued = await batches.request_batch(session, desk, actor, wish, key=idempotency_key)
         if queued.fresh:

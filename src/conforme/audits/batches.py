@@ -85,7 +85,7 @@ async def request_batch(
         return QueuedBatch(**known, fresh=False)
     fingerprint = fingerprint_of(asdict(wish) | {"audit_config_id": config_id})
     await one_at_a_time(session, f"batch:{actor.name}")
-    since = now() - timedelta(seconds=desk.same_request_seconds)
+    since = now() - timedelta(seconds=desk.settings.audit_same_request_seconds)
     same = await batch_queries.recent_same(session, actor, fingerprint, since=since)
     batch = same or await _create(session, actor, wish, config_id, fingerprint)
     answer = {"id": batch.id, "batch_id": batch.batch_id, "audit_config_id": config_id}

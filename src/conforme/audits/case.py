@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from conforme.audit_configs.revisions import revision
-from conforme.audit_configs.rules import Rules, StepRule
+from conforme.audit_configs.rules import Origins, Rules, StepRule
 from conforme.audits import queries, timeline
 from conforme.audits.desk import Catalogue
 from conforme.audits.evidence import TranscriptIndex
@@ -35,6 +35,12 @@ class Case:
     """The transcript block of the prompt."""
     day: date | None
     """When the last call took place: the rules of that day apply."""
+
+    @property
+    def origins(self) -> Origins:
+        """Where the calls may come from; a configuration that is written for one origin is used for that."""
+        origin = self.rules.call_origin
+        return frozenset([origin]) if origin else self.timeline.origins
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -58,11 +58,13 @@ async def known(session: WriteSession, heard: Sequence[TranscribedRecording]) ->
     turns = {each.recording_id: each.turns for each in heard if each.has_transcription}
     digests = {number: speakers.digest(spoken) for number, spoken in turns.items()}
     found = await speakers.latest(session, digests)
-    for number, spoken in turns.items():
-        if number not in found:
-            decided = decided_by_rules(spoken)
-            await speakers.decide(session, number, digests[number], decided)
-            found[number] = {each.found.speaker: each for each in decided}
+    if new := {number: digest for number, digest in digests.items() if number not in found}:
+        await speakers.hold(session, new)
+        found |= await speakers.latest(session, new)  # by another audit of these calls, meanwhile
+    for number in new.keys() - found.keys():
+        decided = decided_by_rules(turns[number])
+        await speakers.decide(session, number, digests[number], decided)
+        found[number] = {each.found.speaker: each for each in decided}
     return Voices({number: roles_of(each.values()) for number, each in found.items()}, turns, found)
 
 

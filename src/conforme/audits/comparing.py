@@ -20,6 +20,7 @@ from conforme.audits.case import Case, open_case
 from conforme.audits.evidence import Policy
 from conforme.audits.files import Auditor, FileAudit, audit_case
 from conforme.audits.lookup import Budget
+from conforme.audits.stages import known_origins
 from conforme.audits.timeline import Call, build
 from conforme.fiches.models import FicheCache
 from conforme.foundation.database import Database, ReadSession
@@ -28,6 +29,7 @@ from conforme.foundation.jobs import Retry
 from conforme.foundation.ledger import PriceTable, model_call, record_call
 from conforme.foundation.llm import LanguageModel, Spent
 from conforme.recordings.models import Recording
+from conforme.settings import Settings
 from conforme.transcriptions.heard import HeardCall
 from conforme.transcriptions.queries import TranscribedRecording, transcribed
 
@@ -45,6 +47,7 @@ class Means:
     retry: Retry
     prices: PriceTable
     budget: Budget
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ async def chosen_fiches(
 
 async def compare(means: Means, rules: Rules, fiche_id: str) -> Compared:
     """Audits one fiche in both modes, prompt mode first, and writes what was paid to the ledger."""
-    case, call = await _opened(means.database, rules, fiche_id)
+    case, call = await _opened(means, rules, fiche_id)
     spent: list[Spent] = []
     try:
         prompt = await audit_case(_auditor(means, rules, spent, None), case, call, fiche_id)
@@ -171,13 +174,14 @@ def _auditor(means: Means, rules: Rules, spent: list[Spent], tools: Budget | Non
     return replace(plain, tell_spent=spent.append)
 
 
-async def _opened(database: Database, rules: Rules, fiche_id: str) -> tuple[Case, HeardCall]:
-    async with database.write() as session:
+async def _opened(means: Means, rules: Rules, fiche_id: str) -> tuple[Case, HeardCall]:
+    async with means.database.write() as session:
         cache_id = await session.scalar(select(FicheCache.id).where(FicheCache.fiche_id == fiche_id))
         recordings = await transcribed(session, ACTOR, cache_id or 0)
         voices = await casting.known(session, recordings)
+        origins = await known_origins(session, fiche_id, means.settings)
     heard = [each for each in recordings if each.has_transcription]
-    words = build(_call(each, voices) for each in heard)
+    words = build((_call(each, voices) for each in heard), origins)
     seconds = sum(each.duration_seconds or 0 for each in heard)
     spoken = tuple(word for each in heard for word in each.words)
     return open_case(rules, words), HeardCall(spoken, seconds)

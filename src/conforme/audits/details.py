@@ -29,7 +29,7 @@ async def detail_of(session: Session, actor: Actor, audit_id: int) -> AuditDetai
         raise NotFound("Audit not found")
     return views.detail(
         found,
-        await queries.verdicts(session, audit_id),
+        (await verdicts_of(session, [audit_id]))[audit_id],
         await ledger.summary(session, audit_id),
         await links_of(session, [found.audit]),
         revision_number=await queries.revision_number(session, found.audit.config_revision_id),

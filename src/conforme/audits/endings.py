@@ -19,13 +19,15 @@ from conforme.fiches.models import FicheCache
 from conforme.foundation import events, ledger
 from conforme.foundation.database import WriteSession, now
 from conforme.foundation.durable import Durable
+from conforme.foundation.job_context import without_values
 from conforme.foundation.resources import Resources
 from conforme.foundation.web import iso
 
 log = structlog.get_logger(__name__)
 
 REAP_AFTER = timedelta(minutes=2)
-REAP_BATCH = 200
+REAP_PAGE = 500
+"""Silent audits that are looked at together."""
 STOPPED = "CANCELLED"
 """Code of an audit that somebody stopped."""
 WORKING = frozenset({"queued", "running"})
@@ -121,11 +123,11 @@ async def end_as_failed(
     reason: AuditFailed,
     *,
     job_id: str | None = None,
-) -> None:
-    """Ends an open audit; with `job_id` only while that job is the one that works on it."""
+) -> bool:
+    """Ends an open audit, with `job_id` only while that job is the one that works on it; whether it was to be ended."""
     audit = await queries.locked(session, audit_id)
     if audit is None or audit.status not in OPEN or (job_id and audit.job_id != job_id):
-        return
+        return False
     done, failed = await queries.step_counts(session, audit_id)
     pinned = await revision(session, audit.config_revision_id)
     total = len(pinned.rules.steps)
@@ -147,23 +149,37 @@ async def end_as_failed(
     stopped = reason.reason_code == STOPPED
     outcome = CANCELLED if stopped else FAILED
     await settling.audit_ended(session, durable, audit, outcome, reason.message)
+    return True
 
 
 async def reap(resources: Resources) -> dict[str, Any]:
-    """Ends open audits whose job has ended or was lost without saying so."""
-    async with resources.database.read() as session:
-        silent = await queries.silent_since(session, REAP_AFTER, limit=REAP_BATCH)
-    reaped = 0
-    for audit_id, job_id in silent:
-        state = await resources.durable.state(job_id)
-        if state in WORKING:
-            continue
-        reason = AuditFailed("The audit did not end in time", phase="deadline", code="AUDIT_TIMEOUT")
-        async with resources.database.write() as session:
-            await end_as_failed(session, resources.durable, audit_id, reason, job_id=job_id)
-        reaped += 1
-        log.warning("audit reaped", audit_id=audit_id, job_state=state)
+    """Ends open audits whose job has ended or was lost without saying so, however many others wait for their turn."""
+    reaped = after = 0
+    while silent := await _silent(resources, after):
+        after = silent[-1][0]
+        states = await resources.durable.states([job_id for _, job_id in silent])
+        for audit_id, job_id in silent:
+            if (state := states.get(job_id)) not in WORKING:
+                reaped += await _reap(resources, audit_id, job_id, state)
     return {"reaped": reaped}
+
+
+async def _silent(resources: Resources, after: int) -> list[tuple[int, str]]:
+    async with resources.database.read() as session:
+        return await queries.silent_since(session, REAP_AFTER, after=after, limit=REAP_PAGE)
+
+
+async def _reap(resources: Resources, audit_id: int, job_id: str, state: str | None) -> bool:
+    reason = AuditFailed("The audit did not end in time", phase="deadline", code="AUDIT_TIMEOUT")
+    try:
+        async with resources.database.write() as session:
+            ended = await end_as_failed(session, resources.durable, audit_id, reason, job_id=job_id)
+    except Exception as error:  # one must not keep the others from their end
+        log.exception("not reaped", audit_id=audit_id, exc_info=without_values(error))
+        return False
+    if ended:
+        log.warning("audit reaped", audit_id=audit_id, job_state=state)
+    return ended
 
 
 async def stop(resources: Resources, audits: Sequence[tuple[int, str]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from conforme.audit_configs.rules import ControlPoint
 from conforme.audits.admission import OPEN, SURE_OF_ROLE, Admission
 from conforme.audits.alignment import ELLIPSIS, Alignment, align
 from conforme.audits.faults import fault, gaps_of
+from conforme.audits.injections import longest_shown
 from conforme.audits.lexicon import Kind, kind
 from conforme.audits.normalise import normalise, units
 from conforme.audits.passages import Heard, Place, Stretch, TranscriptIndex
@@ -79,8 +80,8 @@ def locate(
 
 
 def _pieces(texte: str) -> list[str]:
-    """What is said in a quote, cut at its ellipses; speaker labels and line openings of the prompt are not said."""
-    spoken = _LABEL.sub(" ", _LINE_OPENING.sub("\n", texte))
+    """What is said in a quote, cut at its ellipses; speaker labels, line openings and marks of the prompt are not said."""
+    spoken = longest_shown(_LABEL.sub(" ", _LINE_OPENING.sub("\n", texte)))
     return [piece for piece in _ELLIPSIS.split(spoken) if normalise(piece)]
 
 

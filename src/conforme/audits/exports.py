@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Any, Final, Protocol
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.models import AuditConfig
@@ -71,6 +72,7 @@ _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "�
 
 Cell = str | int | Decimal | bool | None
 Row = Sequence[Any]
+T = TypeVar("T")
 
 
 def neutral(text: str) -> str:
@@ -217,7 +219,7 @@ async def written(
         file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 -- closed by who sends it
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await _fill(database, actor, filters, await asyncio.to_thread(book, file))
+                await _fill(database, actor, filters, lambda: book(file))
         except TimeoutError:
             file.close()
             raise Unavailable("The export takes too long; narrow the list") from None
@@ -227,19 +229,33 @@ async def written(
     return file
 
 
-async def _fill(database: Database, actor: Actor, filters: Filters, book: Book) -> None:
+async def _fill(database: Database, actor: Actor, filters: Filters, open_book: Callable[[], Book]) -> None:
+    opened: list[Book] = []
     try:
+        await _apart(lambda: opened.append(open_book()))
         async with database.read() as session:
             async for rows in streamed(session, actor, filters, [column for _, column in COLUMNS]):
-                await asyncio.to_thread(book.write, rows)
-        await asyncio.to_thread(book.close)
+                await _apart(partial(opened[0].write, rows))
+        await _apart(opened[0].close)
     finally:
-        book.discard()
+        for book in opened:
+            book.discard()
+
+
+async def _apart(call: Callable[[], T]) -> T:
+    """What it gives, in a thread of its own. Whoever is cancelled meanwhile goes on once the thread has let go."""
+    work = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        # A thread cannot be stopped: what it writes to may be closed only when it has ended.
+        await asyncio.wait([work])
+        raise
 
 
 async def chunks(file: IO[bytes]) -> AsyncGenerator[bytes]:
     """The file from its beginning; closed at the end."""
     with file:
         file.seek(0)
-        while part := await asyncio.to_thread(file.read, CHUNK):
+        while part := await _apart(partial(file.read, CHUNK)):
             yield part

@@ -121,6 +121,11 @@ async def of_step(session: Writer | ReadSession, audit_id: int, position: int) -
     return [Fact(_kind(kind), content, point, replaces) for kind, content, point, replaces in rows]
 
 
+async def anything_said(session: Writer | ReadSession, audit_id: int, position: int) -> bool:
+    said = exists().where(VerdictRow.audit_id == audit_id, VerdictRow.step_position == position)
+    return bool(await session.scalar(select(said)))
+
+
 def _kind(text: str) -> history.Kind:
     kinds: dict[str, history.Kind] = {
         "run": "run",

@@ -76,6 +76,14 @@ def masked(text: str) -> str:
     return "".join(_kept(text)) if spans(text) else text
 
 
+def longest_shown(quote: str) -> str:
+    """Of a quote that goes over such a mark the longest part beside it: what the mark says was not spoken."""
+    return max(_MARK.split(quote), key=len)
+
+
+_MARK: Final = re.compile(r"\[\s*paroles adressées à l['’]auditeur,? non montrées\s*\]", re.IGNORECASE)
+
+
 def _kept(text: str) -> Iterator[str]:
     at = 0
     for start, end in spans(text):

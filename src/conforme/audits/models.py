@@ -164,6 +164,8 @@ class StepResultRow(Updated, Base):
     dropped_citations: Mapped[int] = mapped_column(server_default="0")
     total_tokens: Mapped[int] = mapped_column(server_default="0")
     error: Mapped[str | None] = mapped_column(Text)
+    given_up_by: Mapped[str | None] = mapped_column(Text)
+    """The durable job that could not analyse it, the last one that told so."""
     raw_result: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     """`step_metadata`, `usage`, `evidence` statistics and the model's own score, kept as information."""
     decided: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from conforme.audit_configs.rules import CallOrigin, ControlPoint, Rules, StepRule
+from conforme.audit_configs.rules import ANY_ORIGIN, ControlPoint, Origins, Rules, StepRule
 from conforme.audits.desk import TOOLS
 from conforme.audits.errors import PointNotInForce
 from conforme.audits.harmless import harmless
@@ -115,11 +115,11 @@ class Again:
 
 
 def points_in_force(
-    step: StepRule, day: date | None, origin: CallOrigin | None = None
+    step: StepRule, day: date | None, origins: Origins = ANY_ORIGIN
 ) -> list[tuple[int, ControlPoint]]:
-    """The numbered control points that apply to a call of that day; numbers count from 1 within the step."""
+    """The numbered control points that apply to a call of that day and origin; numbers count from 1 within the step."""
     return [
-        (number, point) for number, point in enumerate(step.control_points, 1) if point.applies(day, origin)
+        (number, point) for number, point in enumerate(step.control_points, 1) if point.applies(day, origins)
     ]
 
 

@@ -22,7 +22,6 @@ from sqlalchemy.orm import defer
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig, AuditConfigRevision
-from conforme.audits import trails
 from conforme.audits.models import (
     OPEN,
     AuditRow,
@@ -33,8 +32,9 @@ from conforme.audits.models import (
     StepResultRow,
     TranscriptSnapshot,
 )
+from conforme.audits.origin import Told
 from conforme.audits.trails import Trails
-from conforme.fiches.models import FicheCache
+from conforme.fiches.models import FicheCache, information
 from conforme.fiches.scope import visible_fiche_cache
 from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession
 from conforme.foundation.web import INT64_MAX
@@ -60,6 +60,7 @@ _STANDING = select(
     func.bool_or(StepResultRow.traite).filter(_IS_STEP),
     func.count().filter(StepResultRow.traite, ~_IS_STEP),
     func.count().filter(~StepResultRow.traite, ~_IS_STEP),
+    func.max(StepResultRow.given_up_by).filter(_IS_STEP),
 ).where(StepResultRow.audit_id == bindparam("audit_id"))
 
 
@@ -178,12 +179,14 @@ async def tracking_id_taken(session: WriteSession, tracking_id: str) -> bool:
     return bool(await session.scalar(select(exists().where(AuditRow.tracking_id == tracking_id))))
 
 
-async def silent_since(session: ReadSession, age: timedelta, *, limit: int) -> list[tuple[int, str]]:
-    """Open audits untouched for `age`, with their jobs: some may have lost theirs."""
+async def silent_since(
+    session: ReadSession, age: timedelta, *, after: int, limit: int
+) -> list[tuple[int, str]]:
+    """Open audits untouched for `age` with their jobs, of ids above `after` the lowest: some may have lost theirs."""
     query = (
         select(AuditRow.id, AuditRow.job_id)
-        .where(AuditRow.status.in_(OPEN), AuditRow.updated_at < func.now() - age)
-        .order_by(AuditRow.updated_at)
+        .where(AuditRow.status.in_(OPEN), AuditRow.updated_at < func.now() - age, AuditRow.id > after)
+        .order_by(AuditRow.id)
         .limit(limit)
     )
     return [(audit_id, job_id) for audit_id, job_id in await session.execute(query)]
@@ -199,30 +202,6 @@ class Verdicts:
     dropped: list[DroppedCitationRow]
     """Quotes that nobody was found to say; not evidence, kept for inspection."""
     trails: Trails = field(default_factory=dict[int, Any])
-
-
-async def verdicts(session: Session, audit_id: int) -> Verdicts:
-    """Rows by position; the caller has checked that the audit is in scope."""
-    steps = await session.scalars(
-        select(StepResultRow).where(StepResultRow.audit_id == audit_id).order_by(StepResultRow.step_position)
-    )
-    points = await session.scalars(
-        select(ControlPointRow)
-        .where(ControlPointRow.audit_id == audit_id)
-        .order_by(ControlPointRow.step_position, ControlPointRow.control_point_index)
-    )
-    citations = await session.scalars(
-        select(CitationRow)
-        .where(CitationRow.audit_id == audit_id)
-        .order_by(CitationRow.step_position, CitationRow.control_point_index, CitationRow.citation_index)
-    )
-    dropped = await session.scalars(
-        select(DroppedCitationRow)
-        .where(DroppedCitationRow.audit_id == audit_id)
-        .order_by(DroppedCitationRow.id)
-    )
-    said = await trails.of_audit(session, audit_id)
-    return Verdicts(list(steps), list(points), list(citations), list(dropped), said)
 
 
 async def steps_of(session: Session, audit_id: int) -> list[StepResultRow]:
@@ -287,6 +266,8 @@ class Standing:
     """Whether it is analysed (False: it could not be); None when nothing is stored of it."""
     others_done: int
     others_failed: int
+    given_up_by: str | None
+    """The job that could not analyse it."""
 
 
 async def standing(session: Writer, audit_id: int, position: int) -> Standing:
@@ -391,3 +372,16 @@ async def call_times(session: Session, fiche_id: str) -> list[datetime | None]:
         .where(FicheCache.fiche_id == fiche_id)
     )
     return list(await session.scalars(query))
+
+
+async def told_of_origin(session: Session, fiche_id: str) -> Told:
+    """What the CRM says of where the calls of a fiche come from; the caller has checked that it is in scope."""
+    directions = select(func.array_agg(Recording.direction)).where(Recording.fiche_cache_id == FicheCache.id)
+    query = (
+        select(information.c.provenance_nom, information.c.origine_nom, directions.scalar_subquery())
+        .select_from(FicheCache)
+        .outerjoin(information, information.c.fiche_cache_id == FicheCache.id)
+        .where(FicheCache.fiche_id == fiche_id)
+    )
+    row = (await session.execute(query)).first()
+    return Told() if row is None else Told((row[0], row[1]), tuple(row[2] or ()))

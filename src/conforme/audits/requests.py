@@ -19,6 +19,7 @@ from conforme.fiches.scope import visible_fiche_exists
 from conforme.foundation.database import WriteSession, now
 from conforme.foundation.durable import Durable, Priority
 from conforme.foundation.errors import Forbidden, NotFound
+from conforme.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Desk:
     """What asking needs besides the session."""
 
     durable: Durable
-    same_request_seconds: float
+    settings: Settings
 
 
 async def request_audit(
@@ -60,7 +61,7 @@ async def request_audit(
         Invalid: the configuration is inactive or cannot run; refused before anything is paid.
         Forbidden: the fiche is outside the actor's scope.
         IdempotencyKeyReused: the key stands for another wish.
-        ConfigurationNotInForce: the calls are known, and are of a day the configuration is not for.
+        ConfigurationNotInForce: the calls are known, and the configuration is not for their day or origin.
     """
     if actor.scope is not Scope.ALL and not await visible_fiche_exists(session, actor, wish.fiche_id):
         raise Forbidden
@@ -74,12 +75,13 @@ async def request_audit(
 async def _queue(session: WriteSession, desk: Desk, actor: Actor, wish: AuditWish) -> QueuedAudit:
     revision = await revision_for_run(session, wish.audit_config_id, created_by=actor.name)
     await hold_versions(session, wish.fiche_id, wish.audit_config_id)
-    since = now() - timedelta(seconds=desk.same_request_seconds)
+    since = now() - timedelta(seconds=desk.settings.audit_same_request_seconds)
     same = await queries.recent_same(
         session, actor, wish.fiche_id, wish.audit_config_id, since=since, use_rlm=wish.use_rlm
     )
-    if same is None and revision.rules.has_days:
-        refuse_outside(revision.rules, await queries.call_times(session, wish.fiche_id))
+    if same is None and revision.rules.restricted:
+        origins = await stages.known_origins(session, wish.fiche_id, desk.settings)
+        refuse_outside(revision.rules, await queries.call_times(session, wish.fiche_id), origins)
     asked = replace(wish, user_id=in_whose_name(actor, wish.user_id))
     audit = same or await create_audit(session, desk.durable, asked, revision, requested_by=actor.name)
     return QueuedAudit(audit.id, audit.tracking_id, audit.job_id, revision.rules.name)

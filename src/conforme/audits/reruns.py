@@ -5,7 +5,6 @@ always ends with an event. What it finds is appended; what people said stays abo
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -17,6 +16,7 @@ from conforme.audit_configs.rules import StepRule
 from conforme.audits import facts, history, queries, reviews, stages, telling_again, timing, totals
 from conforme.audits.analysis import StepAnalysis, analyse_step
 from conforme.audits.case import Case, case_of, freeze
+from conforme.audits.endings import REAP_AFTER, REAP_PAGE, WORKING
 from conforme.audits.errors import AnswerIncomplete, RerunLost, StepChanged, WordsNotFrozen
 from conforme.audits.history import Fact, Held, Json
 from conforme.audits.models import AuditRow, RerunRow
@@ -28,12 +28,11 @@ from conforme.foundation.errors import ConformeError, NotFound
 from conforme.foundation.ledger import PriceTable, model_call, record_call
 from conforme.foundation.llm import ModelError, Spent
 from conforme.foundation.resources import Resources
+from conforme.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 WAITING = ("queued", "running")
-REAP_AFTER = timedelta(minutes=2)
-REAP_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ async def begin(resources: Resources, event_id: str) -> dict[str, Any]:
             return {"open": False}
         audit = await queries.row(session, row.audit_id)
         if row.transcript_snapshot_id is None:
-            row.transcript_snapshot_id = await _todays_words(session, audit)
+            row.transcript_snapshot_id = await _todays_words(session, audit, resources.settings)
         if row.status == "queued":
             row.status = "running"
             await events.record_all(session, [telling_again.started(audit, row)])
@@ -151,8 +150,8 @@ async def begin(resources: Resources, event_id: str) -> dict[str, Any]:
     return {"open": True}
 
 
-async def _todays_words(session: WriteSession, audit: AuditRow) -> int:
-    words, _recordings = await stages.heard(session, audit)
+async def _todays_words(session: WriteSession, audit: AuditRow, settings: Settings) -> int:
+    words, _recordings = await stages.heard(session, audit, settings)
     return await freeze(session, audit.fiche_id, words)
 
 
@@ -309,24 +308,24 @@ async def fail(resources: Resources, event_id: str, error: ConformeError) -> dic
 
 
 async def reap(resources: Resources) -> dict[str, Any]:
-    """Ends reruns whose job has ended or was lost without saying so."""
-    silent = RerunRow.updated_at < func.now() - REAP_AFTER
-    query = (
-        select(RerunRow.event_id)
-        .where(RerunRow.status.in_(WAITING), silent)
-        .order_by(RerunRow.updated_at)
-        .limit(REAP_BATCH)
-    )
-    async with resources.database.read() as session:
-        waiting = list(await session.scalars(query))
-    reaped = 0
-    for event_id in waiting:
-        if await resources.durable.state(event_id) in {"queued", "running"}:
-            continue
-        await fail(resources, event_id, RerunLost())
-        reaped += 1
-        log.warning("rerun reaped", job_id=event_id)
+    """Ends reruns whose job has ended or was lost without saying so, however many others wait for their turn."""
+    reaped = after = 0
+    while silent := await _silent(resources, after):
+        after = silent[-1][0]
+        states = await resources.durable.states([event_id for _, event_id in silent])
+        for event_id in (each for _, each in silent if states.get(each) not in WORKING):
+            await fail(resources, event_id, RerunLost())
+            reaped += 1
+            log.warning("rerun reaped", job_id=event_id)
     return {"reaped": reaped}
+
+
+async def _silent(resources: Resources, after: int) -> list[tuple[int, str]]:
+    silent = RerunRow.updated_at < func.now() - REAP_AFTER
+    query = select(RerunRow.id, RerunRow.event_id).where(RerunRow.status.in_(WAITING), silent)
+    async with resources.database.read() as session:
+        found = await session.execute(query.where(RerunRow.id > after).order_by(RerunRow.id).limit(REAP_PAGE))
+        return [(number, event_id) for number, event_id in found]
 
 
 async def _row(session: ReadSession | WriteSession, event_id: str) -> RerunRow:

@@ -72,7 +72,7 @@ def _queued(queued: QueuedAudit, wish: AuditWish, message: str = "Audit queued f
 
 
 async def _run(resources: Resources, actor: Actor, wish: AuditWish, key: str | None) -> Queued:
-    desk = Desk(resources.durable, resources.settings.audit_same_request_seconds)
+    desk = Desk(resources.durable, resources.settings)
     async with resources.database.write() as session:
         queued = await request_audit(session, desk, actor, wish, key=key)
     return _queued(queued, wish)

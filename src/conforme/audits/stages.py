@@ -9,6 +9,7 @@ from typing import Any
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.revisions import Revision, revision
+from conforme.audit_configs.rules import Origins
 from conforme.audits import budget, casting, dialogues, facts, queries, store, telling, validity
 from conforme.audits.analysis import StepAnalysis, ToolsMode, analyse_step
 from conforme.audits.case import Case, case_of, freeze
@@ -18,12 +19,14 @@ from conforme.audits.errors import AnswerIncomplete, AuditFailed
 from conforme.audits.evidence import Policy
 from conforme.audits.lookup import Budget, Remembered
 from conforme.audits.models import OPEN, AuditRow
+from conforme.audits.origin import meanings, origins_of
 from conforme.audits.prompting import prompt_version
 from conforme.audits.queries import AuditInWork, Standing
 from conforme.audits.roles import Roles
+from conforme.audits.store import Outage
 from conforme.audits.timeline import Call, Timeline, build
 from conforme.foundation import events
-from conforme.foundation.database import Connection, Writer, WriteSession, now
+from conforme.foundation.database import Connection, ReadSession, Writer, WriteSession, now
 from conforme.foundation.durable import Priority
 from conforme.foundation.ledger import PriceTable, line_of, model_call, record_call
 from conforme.foundation.llm import ModelError, Spent
@@ -120,8 +123,9 @@ async def link(resources: Resources, audit_id: int, fetched: Mapping[str, Any]) 
             ],
         )
         pinned = await revision(session, audit.config_revision_id)
+        origins = await known_origins(session, audit.fiche_id, resources.settings)
     _require_recordings(recordings)
-    validity.require_in_force(pinned.rules, [each.start_time for each in recordings])
+    validity.require_in_force(pinned.rules, [each.start_time for each in recordings], origins)
     budget.require_affordable(resources, pinned.rules, recordings, tools=audit.use_rlm)
     return {"needs_transcription": bool(missing)}
 
@@ -146,7 +150,8 @@ async def prepare(resources: Resources, audit_id: int, *, ask_who_speaks: bool =
         if audit.transcript_snapshot_id is None:
             recordings = await _recordings(session, audit)
             voices = await casting.known(session, recordings)
-            words = _words(recordings, voices)
+            origins = await known_origins(session, audit.fiche_id, resources.settings)
+            words = _words(recordings, voices, origins)
             if ask_who_speaks and (unsure := voices.unsure(resources.settings.audit_role_confidence)):
                 return {"positions": [], "unsure": unsure}
             await _freeze(session, audit, words, recordings)
@@ -157,14 +162,23 @@ async def prepare(resources: Resources, audit_id: int, *, ask_who_speaks: bool =
     return {"positions": sorted(positions), "unsure": []}
 
 
-async def heard(session: WriteSession, audit: AuditRow) -> tuple[Timeline, list[TranscribedRecording]]:
+async def heard(
+    session: WriteSession, audit: AuditRow, settings: Settings
+) -> tuple[Timeline, list[TranscribedRecording]]:
     """The words of the fiche's calls as they are known now, with who speaks, and the calls.
 
     Raises:
         AuditFailed: there are none.
     """
     recordings = await _recordings(session, audit)
-    return _words(recordings, await casting.known(session, recordings)), recordings
+    origins = await known_origins(session, audit.fiche_id, settings)
+    return _words(recordings, await casting.known(session, recordings), origins), recordings
+
+
+async def known_origins(session: ReadSession | WriteSession, fiche_id: str, settings: Settings) -> Origins:
+    """Where the calls of a fiche may come from, as far as the CRM tells."""
+    told = await queries.told_of_origin(session, fiche_id)
+    return origins_of(told, meanings(settings.audit_call_origins))
 
 
 async def _recordings(session: WriteSession, audit: AuditRow) -> list[TranscribedRecording]:
@@ -182,11 +196,10 @@ async def _freeze(
     await session.flush()
 
 
-def _words(recordings: list[TranscribedRecording], voices: casting.Voices) -> Timeline:
+def _words(recordings: list[TranscribedRecording], voices: casting.Voices, origins: Origins) -> Timeline:
     transcribed_ones = [recording for recording in recordings if recording.has_transcription]
-    words = build(
-        _call(recording, voices.roles.get(recording.recording_id, {})) for recording in transcribed_ones
-    )
+    calls = [_call(recording, voices.roles.get(recording.recording_id, {})) for recording in transcribed_ones]
+    words = build(calls, origins)
     if not words.recordings:
         raise AuditFailed(
             "No recording could be transcribed", phase="missing_transcription", code="NOT_TRANSCRIBED"
@@ -359,20 +372,31 @@ async def _to_settle(session: Writer, audit_id: int, position: int) -> Standing 
     return None if standing.analysed else standing
 
 
-async def give_up(resources: Resources, audit_id: int, position: int, reason: str) -> dict[str, Any]:
-    """Stores that a step could not be analysed."""
+async def give_up(
+    resources: Resources, audit_id: int, position: int, reason: str, *, job_id: str
+) -> dict[str, Any]:
+    """Stores that a step could not be analysed by that job, and tells it once."""
     async with resources.database.write() as session:
         standing = await _to_settle(session, audit_id, position)
         if standing is None:
             return {"ok": True, "cached": True}
-        audit = await queries.row(session, audit_id)
-        pinned = await revision(session, audit.config_revision_id)
-        step = next(step for step in pinned.rules.steps if step.position == position)
-        if standing.analysed is None or not await facts.of_step(session, audit_id, position):
-            await store.keep_outage(session, audit_id, step, reason)
-        if audit.use_rlm:  # an attempt asked for by `resume` begins anew
-            await dialogues.forget(session, audit_id, position)
-        done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)
-        told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
-        await events.record_all(session, [telling.step_failed(audit, step, reason), told])
+        if standing.given_up_by != job_id:
+            await _keep_outage(session, audit_id, position, standing, Outage(reason, job_id))
     return {"ok": False, "error": reason}
+
+
+async def _keep_outage(
+    session: WriteSession, audit_id: int, position: int, standing: Standing, outage: Outage
+) -> None:
+    audit = await queries.row(session, audit_id)
+    pinned = await revision(session, audit.config_revision_id)
+    step = next(step for step in pinned.rules.steps if step.position == position)
+    if standing.analysed is None or not await facts.anything_said(session, audit_id, position):
+        await store.keep_outage(session, audit_id, step, outage)
+    else:
+        await store.mark_given_up(session, audit_id, position, outage.job_id)
+    if audit.use_rlm:  # an attempt asked for by `resume` begins anew
+        await dialogues.forget(session, audit_id, position)
+    done, failed, total = standing.others_done, standing.others_failed + 1, len(pinned.rules.steps)
+    told = telling.progress(audit, done=done, failed=failed, total=total, phase="analysis")
+    await events.record_all(session, [telling.step_failed(audit, step, outage.reason), told])

@@ -1,8 +1,9 @@
 """What an analysis found, as it is stored."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, update
 
 from conforme.audit_configs.rules import StepRule
 from conforme.audits import doubts
@@ -26,17 +27,32 @@ def rows_of(audit_id: int, analysis: StepAnalysis) -> list[Rows]:
     ]
 
 
-async def keep_outage(session: WriteSession, audit_id: int, step: StepRule, reason: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why a step could not be analysed, and by which job."""
+
+    reason: str
+    job_id: str
+
+
+async def keep_outage(session: WriteSession, audit_id: int, step: StepRule, outage: Outage) -> None:
     """Stores that a step could not be analysed, and why: no verdict, no score."""
     await clear(session, audit_id, step.position)
     await session.execute(
         insert(StepResultRow).values(
             **_step_columns(audit_id, step),
             traite=False,
-            error=reason[:2000],
+            error=outage.reason[:2000],
+            given_up_by=outage.job_id,
             raw_result={"step_metadata": _metadata(step)},
         )
     )
+
+
+async def mark_given_up(session: WriteSession, audit_id: int, position: int, job_id: str) -> None:
+    """The step stays as a person left it."""
+    here = (StepResultRow.audit_id == audit_id, StepResultRow.step_position == position)
+    await session.execute(update(StepResultRow).where(*here).values(given_up_by=job_id))
 
 
 async def clear(session: Writer, audit_id: int, position: int) -> None:

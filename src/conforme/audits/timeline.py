@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from conforme.audit_configs.rules import ANY_ORIGIN, Origins
 from conforme.audits.harmless import harmless
 from conforme.audits.injections import masked
 from conforme.audits.roles import Role, Roles, SpeakerRole, role_at
@@ -71,6 +72,8 @@ class Recording:
 @dataclass(frozen=True)
 class Timeline:
     recordings: tuple[Recording, ...]
+    origins: Origins = ANY_ORIGIN
+    """Those that the calls may have."""
 
     @property
     def chunk_count(self) -> int:
@@ -81,10 +84,10 @@ class Timeline:
         return any(recording.words for recording in self.recordings)
 
 
-def build(calls: Iterable[Call]) -> Timeline:
+def build(calls: Iterable[Call], origins: Origins = ANY_ORIGIN) -> Timeline:
     """The calls by ascending start time, those without one last, in the order given."""
     ordered = sorted(calls, key=lambda call: (call.start_time is None, _utc(call.start_time)))
-    return Timeline(tuple(_recording(index, call) for index, call in enumerate(ordered)))
+    return Timeline(tuple(_recording(index, call) for index, call in enumerate(ordered)), origins)
 
 
 def _utc(moment: datetime | None) -> datetime:
@@ -141,7 +144,8 @@ def to_json(timeline: Timeline) -> str:
         }
         for recording in timeline.recordings
     ]
-    value = {"version": SNAPSHOT_VERSION, "recordings": recordings}
+    known = {} if timeline.origins == ANY_ORIGIN else {"origins": sorted(timeline.origins)}
+    value = {"version": SNAPSHOT_VERSION, "recordings": recordings, **known}
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
@@ -150,7 +154,8 @@ def from_json(text: str) -> Timeline:
     value = json.loads(text)
     if value.get("version") != SNAPSHOT_VERSION:
         raise ValueError("this snapshot was made by another version")
-    return Timeline(tuple(_thawed(index, each) for index, each in enumerate(value["recordings"])))
+    recordings = tuple(_thawed(index, each) for index, each in enumerate(value["recordings"]))
+    return Timeline(recordings, frozenset(value.get("origins", ANY_ORIGIN)))
 
 
 def _thawed(index: int, value: Mapping[str, Any]) -> Recording:

@@ -42,13 +42,8 @@ _SAID = (
 Said = RowMapping
 
 
-async def of_audit(session: ReadSession | WriteSession, audit_id: int) -> Trails:
-    """The trails of all steps; the caller has checked that the audit is in scope."""
-    return (await of_audits(session, [audit_id]))[audit_id]
-
-
 async def of_audits(session: ReadSession | WriteSession, audit_ids: Sequence[int]) -> dict[int, Trails]:
-    """The same of several audits, in one statement."""
+    """The trails of all steps of these audits, in one statement; the caller has checked the scope."""
     found: dict[int, dict[int, dict[str, list[dict[str, Any]]]]] = {each: {} for each in audit_ids}
     rows = await session.execute(_SAID.where(VerdictRow.audit_id.in_(audit_ids)))
     for said in rows.mappings():

@@ -4,7 +4,6 @@ Nothing here holds a rule: a stage is a function of `stages`, run once and remem
 """
 
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import structlog
@@ -50,10 +49,16 @@ def _analysis_limits(settings: Settings) -> LaneLimits:
     return LaneLimits(at_once=settings.audit_step_worker_concurrency)
 
 
+def _speaker_limits(settings: Settings) -> LaneLimits:
+    return LaneLimits(at_once=settings.audit_step_worker_concurrency, per_key=1)
+
+
 AUDITS = Lane("audits", _audit_limits)
 BULK_AUDITS = Lane("audits-bulk", _bulk_limits)
 """Audits of batches and runs: however many there are, one that somebody waits for finds a place."""
 ANALYSIS = Lane("analysis", _analysis_limits)
+SPEAKERS = Lane("speakers", _speaker_limits)
+"""Who speaks in a recording is asked by one audit after the other: the first answer is the others' too."""
 
 
 class RunAuditJob(BaseModel):
@@ -70,6 +75,13 @@ class AnalyseStepJob(BaseModel):
 
     audit_id: int
     step_position: int
+
+
+class ResolveSpeakersJob(BaseModel):
+    """Payload of `audit/speakers.resolve`."""
+
+    audit_id: int
+    recording_id: int
 
 
 def _deadline(settings: Settings) -> timedelta:
@@ -109,7 +121,7 @@ async def _walk(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
         await _gather(ctx, payload, started, priority)
     plan = await ctx.step("prepare", lambda: stages.prepare(resources, audit_id))
     if plan["unsure"]:
-        plan = await _prepare_asking(ctx, audit_id, plan["unsure"])
+        plan = await _prepare_asking(ctx, payload, plan["unsure"], priority)
     first, rest = plan["positions"][:1], plan["positions"][1:]
     # The first step alone puts the shared prefix into the provider's cache; the others then read it from there.
     await ctx.children([_step_child(payload, position, priority) for position in first])
@@ -117,20 +129,24 @@ async def _walk(ctx: JobContext, payload: RunAuditJob) -> dict[str, Any]:
     return await ctx.step("finish", lambda: endings.finish(resources, audit_id))
 
 
-async def _prepare_asking(ctx: JobContext, audit_id: int, unsure: list[int]) -> dict[str, Any]:
+async def _prepare_asking(
+    ctx: JobContext, payload: RunAuditJob, unsure: list[int], priority: Priority
+) -> dict[str, Any]:
     """Asks the model who speaks where rules do not tell; an outage leaves it untold, and the audit goes on."""
-    resources = ctx.resources
-    for recording_id in unsure:
-        try:
-            await ctx.step(
-                f"who speaks in {recording_id}",
-                partial(casting.ask, resources, audit_id, recording_id),
-                retry=model_retry(resources.settings),
-            )
-        except ConformeError as error:
-            log.warning(
-                "speakers not resolved", audit_id=audit_id, recording_id=recording_id, code=error.code
-            )
+    audit_id, resources = payload.audit_id, ctx.resources
+    asked = [
+        Child(
+            resolve_speakers,
+            ResolveSpeakersJob(audit_id=audit_id, recording_id=recording_id),
+            id=f"{payload.job_id}-speakers-{recording_id}",
+            key=str(recording_id),
+            priority=priority,
+        )
+        for recording_id in unsure
+    ]
+    for outcome in await ctx.children(asked):
+        if not outcome.ok:
+            log.warning("speakers not resolved", audit_id=audit_id, job_id=outcome.id, code=outcome.code)
     return await ctx.step("freeze", lambda: stages.prepare(resources, audit_id, ask_who_speaks=False))
 
 
@@ -175,6 +191,16 @@ def _step_child(payload: RunAuditJob, position: int, priority: Priority) -> Chil
     )
 
 
+@job("audit/speakers.resolve", lane=SPEAKERS, deadline=_deadline)
+async def resolve_speakers(ctx: JobContext, payload: ResolveSpeakersJob) -> dict[str, Any]:
+    """Who speaks in one recording, unless another audit has asked meanwhile."""
+    return await ctx.step(
+        "ask",
+        lambda: casting.ask(ctx.resources, payload.audit_id, payload.recording_id),
+        retry=model_retry(ctx.resources.settings),
+    )
+
+
 def model_retry(settings: Settings) -> Retry:
     return Retry(
         attempts=settings.llm_max_attempts,
@@ -201,7 +227,8 @@ async def analyse_step(ctx: JobContext, payload: AnalyseStepJob) -> dict[str, An
             await _confirm(ctx, payload)
         return analysed
     return await ctx.step(
-        "give-up", lambda: stages.give_up(resources, payload.audit_id, payload.step_position, reason)
+        "give-up",
+        lambda: stages.give_up(resources, payload.audit_id, payload.step_position, reason, job_id=ctx.id),
     )
 
 

@@ -1,0 +1,17 @@
+"""Which job could not analyse a step: it is told once, however often that job is run again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0021"
+down_revision = "0017"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("audit_step_results", sa.Column("given_up_by", sa.Text()))
+
+
+def downgrade() -> None:
+    op.drop_column("audit_step_results", "given_up_by")
