@@ -6,7 +6,7 @@ Imports before this one kept them as they were in `legacy_schedules`, where they
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020"
+revision = "0018"
 down_revision = "0017"
 branch_labels = None
 depends_on = None
