@@ -33,9 +33,9 @@ format: install
 	$(RUN)ruff format .
 	$(RUN)ruff check --fix .
 
-# Three workers on two cores: a test that waits for a killed process leaves its core to the others.
+# Four workers on two cores: a test that waits for a killed process leaves its core to the others.
 test: lint
-	$(RUN)pytest -n 3 --dist worksteal $(ARGS)
+	$(RUN)pytest -n 4 --dist worksteal $(ARGS)
 
 bench: install
 	$(RUN)python -m bench $(ARGS)

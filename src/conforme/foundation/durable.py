@@ -264,10 +264,7 @@ class Durable:
 
         `like` says how their ids begin: only such are forgotten, as far as they ended within the last day.
         """
-        values = {"age": int(older_than_seconds * 1000), "batch": batch}
-        found = job_rows.EXPIRED_LIKE.bindparams(beginnings=list(like)) if like else job_rows.EXPIRED
-        async with self.database.read() as session:
-            ids = list((await session.scalars(found, values)).all())
+        ids = await job_rows.expired(self.database, older_than_seconds, batch, like)
         if ids:
             await self._engine.delete(ids)
         return len(ids)

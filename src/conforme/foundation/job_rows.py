@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -148,6 +149,16 @@ async def read_rows(database: Database, ids: list[str]) -> dict[str, JobRow]:
     """The rows of those jobs that exist, by id."""
     async with database.alone() as connection:
         return {row[0]: JobRow(*row) for row in await connection.execute(ROWS, {"ids": ids})}
+
+
+async def expired(
+    database: Database, older_than_seconds: float, batch: int, like: Sequence[str]
+) -> list[str]:
+    """Up to `batch` jobs that ended longer ago than that; with `like`, of those whose ids begin so."""
+    query = EXPIRED_LIKE.bindparams(beginnings=list(like)) if like else EXPIRED
+    async with database.read() as session:
+        found = await session.scalars(query, {"age": int(older_than_seconds * 1000), "batch": batch})
+        return list(found)
 
 
 def dump(data: Any) -> str:
