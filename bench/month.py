@@ -1,6 +1,6 @@
 """A month of automation: thousands of fiches while every tenth call fails and one of two replicas dies every 20 s.
 
-What the issue of automation promises, line by line, with PASS or FAIL; the figures go to a JSON file too. Sizes come
+Each promise is a line with PASS or FAIL; the figures go to a JSON file too. Sizes come
 from the environment: MONTH_FICHES (3000), MONTH_KILL_SECONDS (20; 0 kills nobody), MONTH_LIMIT_SECONDS (5400),
 MONTH_MODEL_MS (300), MONTH_SEED (1), MONTH_RESULT (conforme-month.json in the folder for temporary files).
 """

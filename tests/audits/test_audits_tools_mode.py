@@ -64,7 +64,6 @@ def shown(report: FileAudit, call: WrittenCall) -> set[str]:
 
 
 async def test_on_a_call_of_three_hours_tools_mode_takes_at_most_30_percent_for_the_same_evidence() -> None:
-    """Issue 5, what it must show, 4."""
     written = load_corpus().call("retraitee-dentaire")
     call = heard(written, THREE_HOURS)
     prompt, tools = await audited(call, None), await audited(call, Budget())

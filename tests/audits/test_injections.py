@@ -1,4 +1,4 @@
-"""Words spoken, or written, to whoever judges the call change no gated verdict (issue 5, must show 5)."""
+"""Words spoken, or written, to whoever judges the call change no gated verdict."""
 
 from collections.abc import Iterator, Sequence
 

@@ -48,7 +48,7 @@ def _judged(call: WrittenCall, hearing: Hearing) -> Counter[str]:
 def test_fewer_than_two_in_a_hundred_words_are_given_to_the_wrong_party(
     swapped: float, most_flagged: float
 ) -> None:
-    """Issue 5, what it must show, 5: over every written call; what is not sure is flagged."""
+    """Over every written call; what is not sure is flagged."""
     counts: Counter[str] = Counter()
     for call, seed in product(load_corpus().calls, (6, 7)):
         counts += _judged(call, Hearing(swap_share=swapped, seed=seed))
