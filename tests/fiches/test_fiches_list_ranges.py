@@ -112,6 +112,21 @@ async def test_a_refresh_begins_anew_and_shows_what_is_known_meanwhile(
     assert await jobs(database) == 1  # the second page refreshes nothing
 
 
+async def test_a_webhook_is_told_of_a_known_range_by_its_first_page_alone(
+    api: httpx2.AsyncClient, database: Database
+) -> None:
+    await searched(database, "2026-01-05", "2026-01-06", "2026-01-07")
+    await sold(database, "101", "102")
+    hooked = THREE | {"webhookUrl": "https://hooks.example.test/fiches"}
+    body = await shown(api, RANGE, **hooked, limit=1)
+    async with database.write() as session:  # whoever reads on does so later than a fetch is given again
+        await session.execute(
+            text("update progressive_fetch_jobs set created_at = created_at - interval '6 minutes'")
+        )
+    await shown(api, RANGE, **hooked, limit=1, after=body["pagination"]["next_after"])
+    assert await jobs(database) == 1
+
+
 async def test_a_refresh_needs_the_permission_to_fetch(api: httpx2.AsyncClient, database: Database) -> None:
     reader = await signed_in(database, SETTINGS, Grants.of([Grant("fiches", read=Scope.ALL)]))
     api.headers.update(reader.headers)

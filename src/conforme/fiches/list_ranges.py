@@ -28,13 +28,14 @@ async def read_range(
 ) -> RangeRead | None:
     """The CRM is not waited for; None when all days are to come.
 
-    Only who asks for the first page has known days searched again: the pages behind it go on reading.
+    Only who asks for the first page has known days searched again, and is told by webhook: the pages behind it go on
+    reading.
 
     Raises:
         Invalid, UnsafeUrl, RangeWatchedByMany: as `fetch_range` does.
     """
     first = window.offset == 0 and window.after is None
-    asked = replace(asked, refresh=asked.refresh and first)
+    asked = replace(asked, refresh=asked.refresh and first, webhook_url=asked.webhook_url if first else None)
     async with resources.database.write() as session:
         job = await fetch_range(session, resources, actor, asked)
     span = Span(asked.start, min(asked.end, today()))
