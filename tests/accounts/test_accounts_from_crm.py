@@ -282,7 +282,9 @@ async def test_an_open_rival_makes_it_a_conflict(room: Room) -> None:
 
 
 async def _somebody_waits(database: Database) -> bool:
-    query = text("select exists (select from pg_locks where not granted)")
+    query = text(
+        "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+    )
     async with database.engine.connect() as connection:
         return bool((await connection.execute(query)).scalar_one())
 

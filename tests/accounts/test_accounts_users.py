@@ -479,7 +479,9 @@ async def test_two_administrators_who_remove_each_other_at_once_leave_one(
 
 async def _somebody_waits(database: Database) -> None:
     """Until a statement waits for a lock that another transaction holds."""
-    waiting = text("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
+    waiting = text(
+        "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    )
     async with asyncio.timeout(20):
         while True:
             async with database.read() as session:

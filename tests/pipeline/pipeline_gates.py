@@ -14,7 +14,10 @@ create function gate() returns trigger language plpgsql as
 create function slowly() returns trigger language plpgsql as
   $$ begin perform pg_sleep(tg_argv[0]::float); return new; end $$
 """
-WAITING = "from pg_locks where locktype = 'advisory' and not granted and classid = 0 and objsubid = 1"
+WAITING = (
+    "from pg_locks where locktype = 'advisory' and not granted and classid = 0 and objsubid = 1"
+    " and database = (select oid from pg_database where datname = current_database())"
+)
 FIRST_KEY = 4100
 
 
