@@ -169,12 +169,16 @@ async def test_a_search_that_does_not_end_in_time_is_503_and_wanted_no_more(
 
 
 async def test_a_search_under_way_ends_though_nobody_waits_for_it_any_more(
-    asker: Asker, working: Resources, crm: Crm, database: Database, monkeypatch: pytest.MonkeyPatch
+    working: Resources, crm: Crm, database: Database
 ) -> None:
     crm.service.latency = Latency(base_ms=1000)
-    monkeypatch.setattr(waiting, "READ_SECONDS", 0.5)
-    assert (await asker.search()).status_code == 503
+    identifier = f"{waiting.SEARCH}{DAY.isoformat()}-0"
+    async with database.write() as session:
+        await working.durable.dispatch(session, search_sales_day, FetchSalesDay(day=DAY), id=identifier)
     async with asyncio.timeout(20):
+        while await working.durable.state(identifier) != "running":  # noqa: ASYNC110 -- as a reader looks
+            await asyncio.sleep(0.02)
+        await waiting.let_go(working.durable, identifier)
         while await noted_sales(database) == 0:  # noqa: ASYNC110 -- as a reader looks
             await asyncio.sleep(0.02)
     assert await remembered(database) == 1
