@@ -194,6 +194,7 @@ async def test_a_day_of_which_the_crm_sends_a_part_fails_with_what_came_noted(
     crm.gateway.faults.longest_listing = 3
     outcome = await engine.outcome(fetch_sales_day, FetchSalesDay(day=DAY))
     assert (outcome.ok, outcome.error) == (False, "The CRM sent fewer sales than it announced")
+    assert len(crm.gateway.searches) == 3, "an answer that was cut short once is no reason to lose the day"
     async with database.read() as session:
         day = await queries.day_fetched(session, DAY)
         rows = await queries.of_day(session, ANYBODY, DAY)

@@ -21,10 +21,6 @@ from conforme.settings import Settings
 FETCHED = "fiche/fetched"
 
 
-class ListingCutShort(GatewayFailed):
-    """The CRM sent fewer sales than it announced"""
-
-
 @dataclass(frozen=True, slots=True)
 class StoredFiche:
     """A fiche as it now stands in the cache."""
@@ -89,16 +85,15 @@ async def fetch_sales_day(
 ) -> tuple[SalesListing, DayFetched]:
     """One attempt at the sales of a day: its fiches noted, and in the ledger of days how it went.
 
-    Under another `token` than the product's own, which may see other sales, the ledger is left alone: what it says is
-    what the product sees.
+    Under another `token` than the product's own, which may see other sales, the ledger goes on saying how far the product
+    sees: sales are counted where they are noted, and that is all.
 
     Raises:
-        GatewayFailed: after noting it in the ledger.
-        ListingCutShort: after noting what came.
+        GatewayFailed: after noting it in the ledger; of a listing that was cut short, after noting what came.
     """
     answer, fetched = await _searched(resources, day, token)
     if fetched.error is not None:
-        raise ListingCutShort
+        raise GatewayFailed(fetched.error, retryable=True)
     return answer.listing, fetched
 
 
