@@ -5,16 +5,20 @@ from datetime import date, timedelta
 
 import pytest
 from fiche_room import Crm, counted
+from pydantic import SecretStr
 from range_room import ask, asked, begun, day, ended, fetched, job_of, known, later, sold_on, told
 from sqlalchemy import text
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.fiches import job_queries, noting, range_fetch, range_search, range_workflows, service
 from conforme.fiches.coverage import DayState, Span, days_between, today
+from conforme.fiches.models import ProgressiveFetchJob
+from conforme.fiches.ports import Session
 from conforme.fiches.range_fetch import RangeAsked
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid
 from conforme.foundation.resources import Resources
+from conforme.sandbox.crm import DEFAULT_BEARER
 
 WEEKEND = frozenset({5, 6})
 
@@ -193,6 +197,36 @@ async def test_a_day_listed_alone_corrects_what_a_range_only_guessed(
     assert noted == sure
     assert (await known(database, 2, 2)).complete
     await _counted_as_noted(database, 0, 4)
+
+
+async def test_who_searches_a_day_under_another_token_corrects_the_guesses_and_their_counts(
+    working: Resources, crm: Crm, database: Database
+) -> None:
+    crm.gateway.population.closed_weekdays = frozenset()
+    await fetched(working, asked(0, 4))
+    before = (await known(database, 2, 2)).days[0].facts
+    async with database.write() as session:
+        await noting.hold(session)
+        other = asyncio.create_task(service.fetch_sales_day(working, day(2), SecretStr(DEFAULT_BEARER)))
+        async with asyncio.timeout(20):
+            while not await _waits_for_the_ledger(database):
+                assert not other.done(), "whoever notes holds the ledger"
+    await other
+    sure = {sale.fiche_id for sale in crm.gateway.population.sales(day(2))}
+    noted = {fiche_id for fiche_id, on in (await sold_on(database)).items() if on == day(2).isoformat()}
+    assert sure <= noted, "of what another token does not see nothing is learnt"
+    await _counted_as_noted(database, 0, 4)
+    after = (await known(database, 2, 2)).days[0].facts
+    assert after.fetched_at == before.fetched_at, "how far the product sees is for its own searches to say"
+
+
+async def _waits_for_the_ledger(database: Database) -> bool:
+    waiting = (
+        "select exists (select from pg_locks where locktype = 'advisory' and not granted"
+        " and database = (select oid from pg_database where datname = current_database()))"
+    )
+    async with database.read() as session:
+        return bool(await session.scalar(text(waiting)))
 
 
 async def test_what_a_listing_that_is_cut_short_does_not_tell_of_stays_where_it_is(

@@ -100,9 +100,12 @@ async def note(session: WriteSession, searched: Searched, day: date) -> DayFetch
 
 
 async def note_sales(session: WriteSession, answer: Answered, day: date) -> DayFetched:
-    """Stores the sales of the one day searched, and leaves the ledger as it is."""
+    """Stores the sales of the one day searched; what the ledger says of searches stays. The ledger is held."""
     told = placing.by_day(answer.listing, {}, answer.span, (day,))[day]
-    return _fetched(answer, told, await _stored(session, answer, day, told))
+    come_from = await job_queries.places(session, told.fiche_ids)
+    stored = await _stored(session, answer, day, told)
+    await store.recount(session, {day, *(place.day for place in come_from.values())})
+    return _fetched(answer, told, stored)
 
 
 async def _stored(session: WriteSession, answer: Answered, day: date, told: DayOfListing) -> int:

@@ -114,8 +114,8 @@ async def _searched(resources: Resources, day: date, token: SecretStr | None) ->
                 await noting.note_failure(session, day, fresh.at, failure.message)
         raise
     async with resources.database.write() as session:
+        await noting.hold(session)
         if token is not None:
             return answer, await noting.note_sales(session, answer, day)
-        await noting.hold(session)
         searched = await noting.divided(session, answer, (day,))
         return answer, await noting.note(session, searched, day)
