@@ -12,6 +12,7 @@ from range_room import ASKER, ask, asked, begun, day, ended, fetched, later, tol
 from sqlalchemy import select, text
 
 from conforme.accounts.actor import Actor, Scope
+from conforme.fiches import job_queries
 from conforme.fiches.range_fetch import RangeWatchedByMany
 from conforme.foundation.database import Database
 from conforme.foundation.errors import Invalid
@@ -157,6 +158,23 @@ async def test_who_asks_for_what_is_known_already_is_told_that_it_is_complete(
         assert (complete["data"]["completedDays"], complete["data"]["totalFiches"]) == (2, 8)
     names = [event.name.rpartition(".")[2] for event in await told(database, late.id)]
     assert names == ["created", "complete"]
+
+
+async def test_who_asks_for_what_is_known_by_now_is_told_beside_a_fetch_of_it_that_is_still_under_way(
+    working: Resources, crm: Crm, database: Database, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    await fetched(working, asked(0, 1))
+    await later(database, created_at="6 minutes")
+    async with database.write() as session:
+        await session.execute(text("update progressive_fetch_jobs set status = 'processing'"))
+    monkeypatch.setattr(job_queries, "under_way", _nothing_yet)
+    job = await begun(working, asked(0, 1, webhook_url=f"{hook}/a"))
+    created, complete = await told(database, job.id)
+    assert (created.payload["status"], complete.payload["status"]) == ("processing", "complete")
+
+
+async def _nothing_yet(*_: Any, **__: Any) -> None:
+    """Somebody else's fetch is written just after one has looked for it, or has ended just before."""
 
 
 async def test_who_asks_for_days_that_another_fetch_failed_a_moment_ago_is_told_so(

@@ -313,6 +313,34 @@ async def test_who_asks_for_a_range_that_is_being_fetched_gets_the_same_fetch(
     assert (await begun(resources, asked(0, 6))).id == insisting.id, "it does all that is asked, and more"
 
 
+async def test_a_fetch_that_was_begun_beside_one_that_refreshes_is_at_work_too(
+    resources: Resources, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insisting = await begun(resources, asked(0, 6, refresh=True))
+    _looked_too_early(monkeypatch)
+    job = await begun(resources, asked(0, 6))
+    assert job.id != insisting.id
+    assert await resources.durable.state(range_workflows.work_id(job.id, 1)) == "queued"
+
+
+async def test_who_asks_when_the_fetch_of_a_range_has_just_ended_is_given_that_one(
+    resources: Resources, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await begun(resources, asked(0, 6))
+    _looked_too_early(monkeypatch, times=2)
+    assert (await begun(resources, asked(0, 6, webhook_url="https://example.test/a"))).id == first.id
+
+
+def _looked_too_early(monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
+    """Fetches that are under way are not seen so many times: they were begun, or ended, just afterwards."""
+    see, looks = job_queries.under_way, iter(range(times))
+
+    async def look(session: Session, span: Span, *, refresh: bool) -> ProgressiveFetchJob | None:
+        return await see(session, span, refresh=refresh) if next(looks, None) is None else None
+
+    monkeypatch.setattr(job_queries, "under_way", look)
+
+
 async def test_a_fetch_does_not_search_what_another_one_has_told_of_meanwhile(
     working: Resources, crm: Crm, database: Database
 ) -> None:

@@ -55,14 +55,14 @@ async def end_day(session: WriteSession, durable: Durable, job: ProgressiveFetch
     job.updated_at = now()
     await telling.of_progress(session, durable, job, ended.day)
     if not job.dates_remaining:
-        await end(session, durable, job)
+        close(job)
+        await telling.of_end(session, durable, job)
     await session.flush()
 
 
-async def end(session: WriteSession, durable: Durable, job: ProgressiveFetchJob) -> None:
-    """Ends a fetch of which no day remains, and tells of it."""
+def close(job: ProgressiveFetchJob) -> None:
+    """Ends a fetch of which no day remains."""
     job.status = FAILED if job.dates_failed else COMPLETE
     job.completed_at = job.updated_at
     if job.dates_failed:
         job.error = f"{len(job.dates_failed)} date(s) failed during progressive fetch"
-    await telling.of_end(session, durable, job)

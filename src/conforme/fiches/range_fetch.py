@@ -27,7 +27,7 @@ from conforme.webhooks.models import WebhookEndpoint
 MAX_TOLD: Final = 20
 """Webhooks that one fetch tells."""
 REUSED: Final = timedelta(minutes=5)
-"""Of a range that became known, whoever asks within this time is given the fetch that did it (spec/automation §6)."""
+"""Whoever asks for a known range is given the fetch of it that was begun within this time (spec/automation §6)."""
 
 
 class RangeWatchedByMany(Conflict):
@@ -69,8 +69,8 @@ async def fetch_range(
 
     Gives the running fetch of the same range when there is one (whoever asks then belongs to it, with their webhook),
     else starts one. Days to come are left out. When nothing is to be fetched now, since all days are known, or to come, or
-    have failed a moment ago, the fetch that has just told of this very range is given; without one, None, or for who is
-    to be told by a webhook one that has ended from the start.
+    have failed a moment ago, the fetch of this very range that tells so is given (of known days one begun a moment ago);
+    without one, None, or for who is to be told by a webhook one that has ended from the start.
 
     Raises:
         Invalid: the range is in the wrong order or longer than `FICHE_RANGE_MAX_DAYS`; the secret cannot be one.
@@ -139,7 +139,7 @@ async def _begun(
 
 
 def _still_says(job: ProgressiveFetchJob, failed: Mapping[date, str]) -> bool:
-    """Whether an ended fetch tells how the range stands: of days that failed, or that all are known since a moment ago."""
+    """Whether an ended fetch tells how the range stands: of days that failed, or, begun a moment ago, that all are known."""
     if failed:
         return job.status == FAILED and set(job.dates_failed) == set(failed)
     return job.status == COMPLETE and now() - job.created_at < REUSED
@@ -176,13 +176,15 @@ async def _started(
     only_one = insert(ProgressiveFetchJob).on_conflict_do_nothing(
         index_elements=["start_date", "end_date", "refresh"], index_where=text("status = 'processing'")
     )
-    await session.execute(only_one.values(values))
-    job = await job_queries.under_way(session, span, refresh=values["refresh"])
-    if job is not None and job.id == values["id"]:
-        job.progress = percent(job)
-        await session.flush()
-        await telling.of_creation(session, job)
-        await dispatch(session, resources.durable, job)
+    own = await session.scalar(only_one.values(values).returning(ProgressiveFetchJob.id))
+    if own is None:
+        theirs = await job_queries.under_way(session, span, refresh=values["refresh"])
+        return theirs or await job_queries.newest(session, span)  # it may have ended since
+    job = await session.get_one(ProgressiveFetchJob, own)
+    job.progress = percent(job)
+    await session.flush()
+    await telling.of_creation(session, job)
+    await dispatch(session, resources.durable, job)
     return job
 
 
@@ -191,11 +193,12 @@ async def _ended_at_once(
 ) -> ProgressiveFetchJob:
     """A fetch of days of which none is to be searched, so that its webhook hears how the range stands."""
     job = ProgressiveFetchJob(**values)
-    session.add(job)
     job.progress = percent(job)
+    progress.close(job)  # before it is written: beside it a fetch of the same range may be under way
+    session.add(job)
     await session.flush()
     await telling.of_creation(session, job)
-    await progress.end(session, resources.durable, job)
+    await telling.of_end(session, resources.durable, job)
     return job
 
 

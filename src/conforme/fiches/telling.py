@@ -60,7 +60,9 @@ def written(days: Sequence[date]) -> list[str]:
 
 
 async def of_creation(session: WriteSession, job: ProgressiveFetchJob) -> None:
-    await events.record(session, CREATED, _state(job), [events.job_channel(job.id)])
+    """That there is a fetch, as under way: of one that has ended from the start the end is told next."""
+    payload = _state(job) | {"status": job_queries.PROCESSING}
+    await events.record(session, CREATED, payload, [events.job_channel(job.id)])
 
 
 async def of_progress(session: WriteSession, durable: Durable, job: ProgressiveFetchJob, day: date) -> None:
