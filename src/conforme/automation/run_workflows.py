@@ -102,12 +102,14 @@ async def _find(ctx: JobContext, payload: RunOrder) -> dict[str, Any]:
     if not began["go"]:
         return began
     days, size = began["days"], resources.settings.automation_day_batch_size
-    own = began.get("own_token_of")
+    own, failed = began.get("own_token_of"), 0
     for first in range(0, len(days), size):
         some = days[first : first + size]
         listed = await ctx.children([_day_child(ctx.id, day, own) for day in some])
         told = {day: _listed(outcome) for day, outcome in zip(some, listed, strict=True)}
-        noted = await ctx.step(f"days-{first}", partial(run_work.note_days, resources, run_id, told))
+        failed += sum(each.why is not None for each in told.values())
+        note = partial(run_work.note_days, resources, run_id, told, done=first + len(some), failed=failed)
+        noted = await ctx.step(f"days-{first}", note)
         if not noted["go"]:
             return noted
     return await ctx.step(
