@@ -259,6 +259,8 @@ class EndJob(BaseModel):
     """Payload of `automation/end`."""
 
     run_id: int
+    attempt: int
+    """Of the run, that has ended: once it is taken up again its next end is told, not this one."""
     schedule_id: int
     tell: bool
     """False where there was nothing to do: nobody is told of that (spec/automation §4.1)."""
@@ -267,16 +269,16 @@ class EndJob(BaseModel):
 @job("automation/end", lane=CONTROL)
 async def follow_end(ctx: JobContext, payload: EndJob) -> dict[str, Any]:
     """What follows the end of a run: the next one in line, a webhook through the outbox, and one mail."""
-    resources, run_id = ctx.resources, payload.run_id
+    resources, run_id, attempt = ctx.resources, payload.run_id, payload.attempt
     called = await ctx.step("release", lambda: stopping.release_next(resources, payload.schedule_id))
     if not payload.tell:
         return {"next": called}
-    webhook = await ctx.step("webhook", lambda: notices.queue_webhook(resources, run_id))
+    webhook = await ctx.step("webhook", lambda: notices.queue_webhook(resources, run_id, attempt))
     try:
-        mail = await ctx.step("mail", lambda: notices.send_mail(resources, run_id), retry=MAIL_RETRY)
+        mail = await ctx.step("mail", lambda: notices.send_mail(resources, run_id, attempt), retry=MAIL_RETRY)
     except ConformeError as error:
         mail = reason = error.message
-        await ctx.step("no-mail", lambda: notices.note_no_mail(resources, run_id, reason))
+        await ctx.step("no-mail", lambda: notices.note_no_mail(resources, run_id, attempt, reason))
     return {"next": called, "webhook": webhook, "mail": mail}
 
 
@@ -285,7 +287,7 @@ async def dispatch_end(session: WriteSession, durable: Durable, run: AutomationR
     await durable.dispatch(
         session,
         follow_end,
-        EndJob(run_id=run.id, schedule_id=run.schedule_id, tell=tell),
+        EndJob(run_id=run.id, attempt=run.attempt, schedule_id=run.schedule_id, tell=tell),
         id=f"automation-{run.id}-end-{run.attempt}",
         priority=Priority.NORMAL,
     )
