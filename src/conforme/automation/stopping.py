@@ -136,7 +136,9 @@ async def retry_failed(session: WriteSession, durable: Durable, actor: Actor, ru
     run = await run_queries.held(session, run_id)
     if run is None or run.status in OPEN or await _another_open(session, run):
         raise RunStillGoing
-    if run.days_failed and not run.total_fiches + run.ignored_fiches:  # it found none, and lists its days anew
+    if (
+        run.days_failed and not run.total_fiches + run.ignored_fiches
+    ):  # it found none, and lists its days anew
         run.selected_at = None
     undone = await run_queries.reopen(session, run, TAKEN_UP)
     if run.selected_at is not None and not any(undone):
