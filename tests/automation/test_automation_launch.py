@@ -263,6 +263,14 @@ async def test_a_trigger_answers_with_the_run_that_it_made(
     assert run.config_snapshot["schedule"] == {"name": "Every night", "scheduleType": "MANUAL"}
     assert run.config_snapshot["overrides"]["ficheIds"] == ["12", "13"]
     assert plan_of(run).selection.fiche_ids == ("12", "13")
+    page = (await api.get(f"{SCHEDULES}/{schedule}/runs")).json()["data"]
+    listed = (await api.get("/api/automation/runs")).json()["data"]
+    for shown in (*page, *listed, (await api.get(f"/api/automation/runs/{run.id}")).json()["data"]):
+        overrides = shown["configSnapshot"]["overrides"]
+        assert (overrides.get("ficheIds"), overrides["ficheIdsCount"]) == (None, 2), (
+            "fiches are for their scope"
+        )
+        assert "fiche_ids" not in shown["configSnapshot"]["rules"]["selection"]
     again = await api.post(TRIGGER, json={"scheduleId": schedule})
     assert (again.status_code, again.json()["code"]) == (409, "RUN_UNDER_WAY")
     await ended(database, run.id)

@@ -11,9 +11,11 @@ from audit_rows import configured
 from conforme.accounts.grants import Scope
 from conforme.audits import endings
 from conforme.audits.errors import AuditFailed
-from conforme.automation import stopping
+from conforme.automation import run_work, stopping
 from conforme.automation.models import AutomationRunFiche
 from conforme.automation.outcomes import RUN_CANCELLED
+from conforme.automation.rules import Selection
+from conforme.automation.run_work import Listed
 from people import granting, signed_in
 from product_fixtures import SETTINGS
 
@@ -187,3 +189,33 @@ async def test_a_run_of_another_system_is_not_taken_up_again(room: Room) -> None
         await session.execute(mark)
     again = await room.api.post(f"{API}/runs/{run_id}/retry-failed")
     assert (again.status_code, again.json()["code"]) == (409, "NOTHING_TO_RETRY")
+
+
+async def test_a_night_of_which_no_day_could_be_listed_begins_anew_and_tells_of_it_again(room: Room) -> None:
+    wanted = Selection(mode="date_range", date_range="yesterday")
+    run_id = await room.launch(await room.schedule(selection=wanted))
+    down = {"2026-01-05": Listed(why="The CRM does not answer")}
+    for attempt in (1, 2):
+        assert (await run_work.begin(room.resources, run_id))["go"]
+        for _ in ("noted", "noted again after a crash"):
+            assert (await run_work.note_days(room.resources, run_id, down, done=1, failed=1))["go"]
+        await run_work.select_fiches(room.resources, run_id)
+        run = await room.run(run_id)
+        assert (run.status, run.error_code, run.days_done, run.days_failed) == (
+            "failed",
+            "DAYS_NOT_LISTED",
+            1,
+            1,
+        )
+        again = await room.api.post(f"{API}/runs/{run_id}/retry-failed")
+        assert again.status_code == 200, again.text
+        told = again.json()["data"]
+        assert (told["status"], told["daysDone"], told["daysFailed"]) == ("pending", 0, 0)
+        assert await room.jobs(f"automation-run-{run_id}-{attempt + 1}")
+    lines = (await room.api.get(f"{API}/runs/{run_id}/logs")).json()["data"]
+    said = Counter(line["message"] for line in lines)
+    assert {name: said[name] for name in ("Automation started", "Day not listed", "Fiches selected")} == {
+        "Automation started": 2,
+        "Day not listed": 2,
+        "Fiches selected": 2,
+    }

@@ -1,5 +1,8 @@
 """Who is told of the end of a run, and in which words."""
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -84,7 +87,7 @@ def test_more_failures_than_are_listed_are_counted() -> None:
 
 def test_a_name_cannot_add_a_header() -> None:
     hostile = letter_of(replace(REPORT, schedule_name="Nuit\r\nBcc: x@example.test"), ["a@example.test"])
-    message = mail.message_of(hostile, "nuit@example.test")
+    message = mail.message_of(hostile, "nuit@example.test", "example.test")
     assert message["Bcc"] is None
     assert message["Subject"].startswith("Automation Nuit Bcc:")
 
@@ -92,7 +95,7 @@ def test_a_name_cannot_add_a_header() -> None:
 @pytest.mark.parametrize("address", ["", "no address", "a@b\r\nBcc: c@example.test"])
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(MailFailed):
-        mail.message_of(replace(LETTER, to=[address]), "nuit@example.test")
+        mail.message_of(replace(LETTER, to=[address]), "nuit@example.test", "example.test")
 
 
 async def test_mail_goes_to_the_server_as_text_and_html_under_one_id() -> None:
@@ -114,6 +117,69 @@ async def test_a_refusal_says_whether_trying_again_may_help(refusal: str, again:
         with pytest.raises(MailFailed) as failed:
             await mail.send(settings, LETTER)
     assert failed.value.retryable is again
+
+
+@asynccontextmanager
+async def conversing(*, delay: float = 0, bye: str = "221 bye") -> AsyncGenerator[tuple[Settings, list[str]]]:
+    """A mail server that takes its time over each answer, and the commands that it was given until it is left."""
+    commands: list[str] = []
+    left = asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(b"220 ready\r\n")
+            while line := await reader.readline():
+                commands.append(line.decode().split()[0].upper())
+                await asyncio.sleep(delay)
+                if commands[-1] == "DATA":
+                    writer.write(b"354 go on\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                writer.write(bye.encode() + b"\r\n" if commands[-1] == "QUIT" else b"250 ok\r\n")
+        except ConnectionError:
+            pass  # left without a word
+        finally:
+            writer.close()
+            left.set()
+
+    async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield (
+            Settings(
+                smtp_host="127.0.0.1", smtp_port=port, smtp_from="nuit@example.test", smtp_timeout_ms=1000
+            ),
+            commands,
+        )
+        await left.wait()
+
+
+async def test_a_letter_that_was_given_up_is_not_sent_afterwards() -> None:
+    async with conversing(delay=0.7) as (settings, commands):
+        with pytest.raises(MailFailed) as late:
+            await mail.send(settings, LETTER)
+    assert (late.value.retryable, late.value.message) == (True, "The mail server did not answer in time")
+    assert commands == ["EHLO", "MAIL"], "each answer was in time, all of them together were not"
+
+
+async def test_a_letter_that_was_taken_is_sent_whatever_the_server_says_in_parting() -> None:
+    async with conversing(bye="421 closing") as (settings, commands):
+        await mail.send(settings, LETTER)
+    assert commands == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://conforme.example.test/base", "conforme.example.test"),
+        ("http://localhost:3002", "mail.example.test"),
+        ("http://[::1]:3002", "mail.example.test"),
+    ],
+)
+def test_message_ids_are_those_of_this_installation(address: str, host: str) -> None:
+    settings = Settings(api_base_url=address)
+    for sender in ("nuit@mail.example.test", "Conforme <nuit@mail.example.test>"):
+        assert mail.host_of(settings, sender) == host
+        message = mail.message_of(LETTER, sender, mail.host_of(settings, sender))
+        assert message["Message-ID"] == f"<automation-run-12-1@{host}>"
 
 
 async def test_without_a_server_there_is_none_to_reach() -> None:
@@ -139,5 +205,7 @@ async def test_a_schedule_is_told_of_the_ends_it_wants_to_hear_of(
     await room.fiche("1001")
     await room.audit(run_id, "1001")
     await (room.fail if fails else room.complete)(run_id, "1001")
-    assert await notices.send_mail(resources, run_id) == ("not configured" if told else "not wanted")
-    assert await notices.queue_webhook(resources, run_id) == ("none" if told else "not wanted")
+    assert await notices.send_mail(resources, run_id, 1) == ("not configured" if told else "not wanted")
+    assert await notices.queue_webhook(resources, run_id, 1) == ("none" if told else "not wanted")
+    assert await notices.send_mail(resources, run_id, 2) == "not wanted", "that is another end"
+    assert await notices.queue_webhook(resources, run_id, 2) == "not wanted"

@@ -14,6 +14,7 @@ from conforme.automation.selection import (
     NO_RECORDINGS,
     NOT_FOUND,
     OTHER_GROUP,
+    OUT_OF_SCOPE,
     Candidate,
     Details,
     a_month_before,
@@ -180,3 +181,14 @@ def test_once_details_are_known_they_decide() -> None:
 def test_no_fiche_has_more_recordings_than_can_be_audited(asked: int | None, configured: int) -> None:
     most = most_recordings(selection(max_recordings_per_fiche=asked), configured, 50)
     assert most == min(50, asked or configured or 50)
+
+
+@given(candidates, st.lists(st.integers(1, 99).map(str), max_size=20))
+def test_each_fiche_that_is_named_has_its_place_whoever_sees_it(
+    found: list[Candidate], more: list[str]
+) -> None:
+    names = tuple(each.fiche_id for each in found) + tuple(more)
+    choice = choose(found, Selection(mode="manual", fiche_ids=names))
+    assert {*choice.taken, *choice.ignored} == set(names)
+    known = {each.fiche_id for each in found}
+    assert {each for each, why in choice.ignored.items() if why == OUT_OF_SCOPE} == set(names) - known

@@ -3,9 +3,10 @@
 from run_room import Room
 
 from audit_rows import configured
+from conforme.accounts.actor import Actor, Scope
 from conforme.automation.outcomes import AFTER_ERROR, OVER_BUDGET
 from conforme.automation.rules import Budget, Selection
-from conforme.automation.selection import NO_RECORDINGS, NOT_FOUND, OTHER_GROUP
+from conforme.automation.selection import NO_RECORDINGS, NOT_FOUND, OTHER_GROUP, OUT_OF_SCOPE
 from conforme.settings import Settings
 
 
@@ -233,3 +234,14 @@ async def test_without_transcription_what_cannot_be_heard_is_ignored(room: Room)
         "completed",
         "No transcribed recordings (empty timeline)",
     )
+
+
+async def test_fiches_that_the_owner_does_not_see_are_ignored_and_not_lost(room: Room) -> None:
+    await room.fiche("1001", groupe="R1")
+    await room.fiche("1002", groupe="R2")
+    owner = Actor(name="chef@example.test", scope=Scope.GROUP, groupes=frozenset({"R1"}))
+    run_id = await room.begun("1001", "1002", "1003", owner=owner)
+    run = await room.check(run_id)
+    assert (run.total_fiches, run.ignored_fiches) == (1, 2)
+    reasons = {each.fiche_id: each.ignore_reason for each in await room.items(run_id)}
+    assert reasons == {"1001": None, "1002": OUT_OF_SCOPE, "1003": OUT_OF_SCOPE}, "unknown or denied is one"

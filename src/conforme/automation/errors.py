@@ -9,16 +9,23 @@ class ScheduleInactive(Conflict):
     code = "SCHEDULE_INACTIVE"
 
 
-class RunUnderWay(Conflict):
+class RunInTheWay(Conflict):
+    """Other runs of this schedule come first"""
+
+    code = "RUN_UNDER_WAY"
+
+    def __init__(self, run_id: int, *, hint: str | None = None) -> None:
+        super().__init__(hint=hint)
+        self.run_id = run_id
+        """The oldest of its runs that have not ended."""
+
+
+class RunUnderWay(RunInTheWay):
     """A run of this schedule is under way"""
 
-    code = "RUN_UNDER_WAY"
 
-
-class TooManyWaiting(Conflict):
+class TooManyWaiting(RunInTheWay):
     """Too many runs of this schedule wait for their turn"""
-
-    code = "RUN_UNDER_WAY"
 
 
 class NotOwnSchedule(Forbidden):

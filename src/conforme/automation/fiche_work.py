@@ -21,7 +21,7 @@ from conforme.automation import outcomes, run_logs, run_queries
 from conforme.automation.models import FAILED, IGNORED, OPEN, AutomationRun, AutomationRunFiche
 from conforme.automation.outcomes import AUDITS, MICROS, SUCCESS, TRANSCRIPTION, End, Reserved
 from conforme.automation.run_work import owner_of_run
-from conforme.automation.selection import Details, late_reason, most_recordings
+from conforme.automation.selection import OUT_OF_SCOPE, Details, late_reason, most_recordings
 from conforme.automation.snapshots import Plan, plan_of
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible_fiche_exists
@@ -38,7 +38,6 @@ NOT_TRANSCRIBED: Final = "Transcription incomplete (timeout/stall)"
 STALLED: Final = "STALLED"
 """Code of what did not end in its time."""
 NOTHING_HEARD: Final = "No transcribed recordings (empty timeline)"
-OUT_OF_SCOPE: Final = "Not among the fiches of the schedule's owner"
 OVER: Final[dict[str, Any]] = {"go": False}
 
 

@@ -106,9 +106,9 @@ async def _must_wait(session: WriteSession, schedule: AutomationSchedule) -> boo
     if not opened:
         return False
     if schedule.overlap == "refuse":
-        raise RunUnderWay
+        raise RunUnderWay(opened[0].id)
     if sum(run.waiting for run in opened) >= MAX_WAITING:
-        raise TooManyWaiting
+        raise TooManyWaiting(opened[0].id)
     return True
 
 

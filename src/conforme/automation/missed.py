@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from conforme.automation.due import due_times
 from conforme.automation.models import AutomationSchedule
-from conforme.automation.notices import MAIL_HOST, into_outbox
+from conforme.automation.notices import into_outbox
 from conforme.automation.rules import Timing
 from conforme.foundation import mail
 from conforme.foundation.mail import Letter
@@ -82,9 +82,7 @@ def letter_of(missed: MissedRuns, name: str, *, id: str, to: list[str], url: str
     body = "".join(f"<p>{escape(each)}</p>" for each in head) + (f"<ul>{items}</ul>" if items else "")
     link = f'<p><a href="{escape(url)}">{escape(url)}</a></p>'
     html = f'<!doctype html><meta charset="utf-8"><title>{status}</title><h1>{escape(name)}</h1>{body}{link}'
-    return Letter(
-        id=f"{id}@{MAIL_HOST}", to=to, subject=f"Automation {name} - {status}", text=text, html=html
-    )
+    return Letter(id=id, to=to, subject=f"Automation {name} - {status}", text=text, html=html)
 
 
 def _sentences(missed: MissedRuns) -> Iterator[str]:

@@ -30,8 +30,6 @@ ACTOR: Final = Actor.system("automation-notice")
 MAX_FAILURES: Final = 200
 """Failures that a webhook or a mail lists; all of them are on the run's page."""
 MAX_REASON: Final = 300
-MAIL_HOST: Final = "conforme.invalid"
-"""What follows the @ of a message id: a name that nobody has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def letter_of(report: Report, to: list[str]) -> Letter:
     """The mail, as text and as HTML. Pure."""
     status = report.status.upper()
     return Letter(
-        id=f"automation-run-{report.run_id}-{report.attempt}@{MAIL_HOST}",
+        id=f"automation-run-{report.run_id}-{report.attempt}",
         to=to,
         subject=f"Automation {report.schedule_name} - {status}",
         text=_text(report, status),
@@ -169,19 +167,19 @@ async def report_of(session: ReadSession | WriteSession, resources: Resources, r
     )
 
 
-def is_wanted(schedule: AutomationSchedule, run: AutomationRun) -> bool:
-    """Whether the schedule wants to be told of an end like this one."""
-    if run.status in OPEN:  # taken up again meanwhile: its next end is told
+def is_wanted(schedule: AutomationSchedule, run: AutomationRun, attempt: int) -> bool:
+    """Whether the schedule wants to be told of an end like this one, that of this attempt."""
+    if run.status in OPEN or run.attempt != attempt:  # taken up again meanwhile: its next end is told
         return False
     return schedule.notify_on_complete if run.status == COMPLETED else schedule.notify_on_error
 
 
-async def queue_webhook(resources: Resources, run_id: int) -> str:
+async def queue_webhook(resources: Resources, run_id: int, attempt: int) -> str:
     """Puts the report into the outbox, once for each end of the run."""
     async with resources.database.write() as session:
         run = await run_queries.held(session, run_id)
         schedule = run and await session.get(AutomationSchedule, run.schedule_id)
-        if run is None or schedule is None or not is_wanted(schedule, run):
+        if run is None or schedule is None or not is_wanted(schedule, run, attempt):
             return "not wanted"
         job_id = subject_of(run.id) if run.attempt == 1 else f"{subject_of(run.id)}-{run.attempt}"
         body = webhook_body(await report_of(session, resources, run))
@@ -210,7 +208,7 @@ async def into_outbox(
     return "queued"
 
 
-async def send_mail(resources: Resources, run_id: int) -> str:
+async def send_mail(resources: Resources, run_id: int, attempt: int) -> str:
     """Sends the report to those the schedule names; without a mail server nobody is written to.
 
     Raises:
@@ -219,7 +217,7 @@ async def send_mail(resources: Resources, run_id: int) -> str:
     async with resources.database.read() as session:
         run = await session.get(AutomationRun, run_id)
         schedule = run and await session.get(AutomationSchedule, run.schedule_id)
-        if run is None or schedule is None or not is_wanted(schedule, run):
+        if run is None or schedule is None or not is_wanted(schedule, run, attempt):
             return "not wanted"
         if not schedule.notify_emails:
             return "none"
@@ -230,10 +228,9 @@ async def send_mail(resources: Resources, run_id: int) -> str:
     return "sent"
 
 
-async def note_no_mail(resources: Resources, run_id: int, reason: str) -> dict[str, Any]:
+async def note_no_mail(resources: Resources, run_id: int, attempt: int, reason: str) -> dict[str, Any]:
     """Says in the run's log that its mail could not be sent."""
     async with resources.database.write() as session:
-        run = await session.get(AutomationRun, run_id)
-        key = f"no-mail-{run.attempt if run else 0}"
+        key = f"no-mail-{attempt}"
         await run_logs.write(session, run_id, "warning", "Mail not sent", key=key, why=reason)
     return {"mail": reason}

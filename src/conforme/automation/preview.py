@@ -11,12 +11,13 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import any_, func, select
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.drafts import require_runnable
 from conforme.audits.budget import estimated_cost, speech_cost
 from conforme.automation.outcomes import MICROS, exhausted_by
+from conforme.automation.run_queries import texts
 from conforme.automation.run_work import (
     candidates_of,
     days_at,
@@ -203,7 +204,7 @@ async def _known(session: ReadSession, fiche_ids: Sequence[str]) -> Known:
             func.coalesce(func.sum(seconds).filter(~Recording.has_transcription), 0),
         )
         .outerjoin(Recording, Recording.fiche_cache_id == FicheCache.id)
-        .where(FicheCache.fiche_id.in_(list(fiche_ids)), FicheCache.details_success.is_(True))
+        .where(FicheCache.fiche_id == any_(texts(fiche_ids)), FicheCache.details_success.is_(True))
         .group_by(FicheCache.id)
     )
     return {

@@ -5,7 +5,23 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from sqlalchemy import any_, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Numeric,
+    Text,
+    any_,
+    delete,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from conforme.accounts.actor import Actor
@@ -28,6 +44,11 @@ from conforme.foundation.ledger import LlmCall
 from conforme.recordings.models import Recording
 
 Session = ReadSession | WriteSession
+
+
+def texts(values: Sequence[str]) -> ColumnElement[Sequence[str]]:
+    """One parameter, however many there are: a statement takes 65,535 of them."""
+    return literal(list(values), ARRAY(Text))
 
 
 async def held(session: WriteSession, run_id: int) -> AutomationRun | None:
@@ -182,11 +203,24 @@ async def paid_for(session: Session, item: AutomationRunFiche) -> Paid:
             Recording.transcription_run.like(f"automation-{item.run_id}-transcribe-%"),
         )
     )
-    speech = (LlmCall.kind == "speech") & LlmCall.recording_id.in_(made)
+    # Each half by an index of its own: with one condition or the other the whole ledger would be read.
+    call, cost = LlmCall.id.label("call"), LlmCall.cost_micros.label("cost")
+    audits = select(call, cost, null().cast(Numeric).label("speech")).where(
+        LlmCall.audit_id == any_(literal(list(item.audit_ids), ARRAY(BigInteger)))
+    )
+    speech = select(call, cost, LlmCall.audio_seconds).where(
+        LlmCall.kind == "speech", LlmCall.recording_id.in_(made)
+    )
+    both = union_all(audits, speech).subquery()
+    once = (
+        select(func.max(both.c.cost).label("cost"), func.max(both.c.speech).label("speech"))
+        .group_by(both.c.call)
+        .subquery()
+    )
     bill = select(
-        func.coalesce(func.sum(LlmCall.cost_micros), 0),
-        func.coalesce(func.sum(LlmCall.audio_seconds).filter(speech), 0),
-    ).where(or_(LlmCall.audit_id.in_(item.audit_ids), speech))
+        func.coalesce(func.sum(once.c.cost), 0),
+        func.coalesce(func.sum(once.c.speech), 0),
+    )
     micros, seconds = (await session.execute(bill)).one()
     count = await session.scalar(select(func.count()).select_from(made.subquery()))
     return Paid(int(micros), Decimal(seconds or 0), count or 0)
@@ -228,7 +262,7 @@ async def forget_listed(session: WriteSession, run_id: int) -> None:
 async def named(session: Session, actor: Actor, fiche_ids: Sequence[str]) -> list[Candidate]:
     """These fiches in this order, with what is known of them; unknown ones only for those who see everything."""
     query = select(FicheCache.fiche_id, FicheCache.groupe, FicheCache.attribution_user_id)
-    rows = await session.execute(query.where(FicheCache.fiche_id.in_(list(fiche_ids)), visible(actor)))
+    rows = await session.execute(query.where(FicheCache.fiche_id == any_(texts(fiche_ids)), visible(actor)))
     known = {row[0]: Candidate(*row) for row in rows}
     if actor.scope.value != "ALL":
         return [known[fiche_id] for fiche_id in fiche_ids if fiche_id in known]
@@ -242,7 +276,7 @@ async def audited_by_all(session: Session, fiche_ids: Sequence[str], config_ids:
     query = (
         select(AuditRow.fiche_id)
         .where(
-            AuditRow.fiche_id.in_(list(fiche_ids)),
+            AuditRow.fiche_id == any_(texts(fiche_ids)),
             AuditRow.audit_config_id.in_(list(config_ids)),
             AuditRow.is_latest,
             AuditRow.status == "completed",

@@ -29,7 +29,7 @@ from conforme.automation.run_schemas import (
 )
 from conforme.automation.run_work import has_own_token
 from conforme.automation.service import require_own
-from conforme.automation.snapshots import Plan
+from conforme.automation.snapshots import Plan, shown_snapshot
 from conforme.fiches.range_fetch import RangeAsked, fetch_range
 from conforme.foundation.errors import NotFound
 from conforme.foundation.resources import Resources
@@ -179,7 +179,11 @@ def _pages(page: Page, total: int) -> Pagination:
 
 def _shown(run: AutomationRun) -> dict[str, Any]:
     plain = {name: getattr(run, name) for name in RunOut.model_fields if hasattr(run, name)}
-    return plain | {"cost": _money(run.spent_micros), "audio_seconds": run.spent_audio_seconds}
+    return plain | {
+        "config_snapshot": shown_snapshot(run.config_snapshot),
+        "cost": _money(run.spent_micros),
+        "audio_seconds": run.spent_audio_seconds,
+    }
 
 
 def _money(micros: int) -> Decimal:

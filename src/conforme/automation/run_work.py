@@ -97,14 +97,20 @@ async def _start(session: WriteSession, run: AutomationRun, plan: Plan, days: Se
             run.id,
             "warning",
             "Audit configuration left out",
-            key=f"config-{config_id}",
+            key=f"config-{config_id}-{run.attempt}",
             audit_config_id=config_id,
             why=why,
         )
     manual = plan.selection.mode == "manual"
     found = {"total_fiches": len(plan.selection.fiche_ids)} if manual else {"total_dates": len(days)}
     await run_logs.write(
-        session, run.id, "info", "Automation started", key="started", audit_config_ids=list(configs), **found
+        session,
+        run.id,
+        "info",
+        "Automation started",
+        key=f"started-{run.attempt}",
+        audit_config_ids=list(configs),
+        **found,
     )
     told = [run_telling.started(run), run_telling.selection(run, plan.selection, found)]
     await events.record_all(session, told)
@@ -158,21 +164,28 @@ async def unknown_days(
     return tuple(day for day in days if day not in known)
 
 
-async def note_days(resources: Resources, run_id: int, listed: Mapping[str, Listed]) -> dict[str, Any]:
-    """Counts days that were listed, or could not be; whether the run goes on."""
+async def note_days(
+    resources: Resources, run_id: int, listed: Mapping[str, Listed], *, done: int, failed: int
+) -> dict[str, Any]:
+    """Notes days that were listed, or could not be; whether the run goes on.
+
+    `done` and `failed` count all days until now, these among them: noted again after a crash they count once.
+    """
     async with resources.database.write() as session:
         run = await run_queries.held(session, run_id)
         if run is None or run.status not in OPEN or run.cancel_requested_at:
             return {"go": False}
-        run.days_done += len(listed)
-        run.days_failed += sum(each.why is not None for each in listed.values())
+        if run.days_done >= done:
+            return {"go": True}
+        run.days_done, run.days_failed = done, failed
         await session.flush()
         ids = dict.fromkeys(fiche_id for each in listed.values() for fiche_id in each.fiche_ids)
         await run_queries.note_listed(session, run_id, tuple(ids))
         for day, each in listed.items():
             if each.why is not None:
+                key = f"day-{day}-{run.attempt}"
                 await run_logs.write(
-                    session, run_id, "error", "Day not listed", key=f"day-{day}", day=day, why=each.why
+                    session, run_id, "error", "Day not listed", key=key, day=day, why=each.why
                 )
         await events.record_all(session, [run_telling.progress(run)])
     return {"go": True}
@@ -266,7 +279,7 @@ async def _chosen(
         run.id,
         "info",
         "Fiches selected",
-        key="selected",
+        key=f"selected-{run.attempt}",
         candidates=len(candidates),
         taken=len(choice.taken),
         ignored=len(choice.ignored),

@@ -102,12 +102,14 @@ async def _find(ctx: JobContext, payload: RunOrder) -> dict[str, Any]:
     if not began["go"]:
         return began
     days, size = began["days"], resources.settings.automation_day_batch_size
-    own = began.get("own_token_of")
+    own, failed = began.get("own_token_of"), 0
     for first in range(0, len(days), size):
         some = days[first : first + size]
         listed = await ctx.children([_day_child(ctx.id, day, own) for day in some])
         told = {day: _listed(outcome) for day, outcome in zip(some, listed, strict=True)}
-        noted = await ctx.step(f"days-{first}", partial(run_work.note_days, resources, run_id, told))
+        failed += sum(each.why is not None for each in told.values())
+        note = partial(run_work.note_days, resources, run_id, told, done=first + len(some), failed=failed)
+        noted = await ctx.step(f"days-{first}", note)
         if not noted["go"]:
             return noted
     return await ctx.step(
@@ -257,6 +259,8 @@ class EndJob(BaseModel):
     """Payload of `automation/end`."""
 
     run_id: int
+    attempt: int
+    """Of the run, that has ended: once it is taken up again its next end is told, not this one."""
     schedule_id: int
     tell: bool
     """False where there was nothing to do: nobody is told of that (spec/automation §4.1)."""
@@ -265,16 +269,16 @@ class EndJob(BaseModel):
 @job("automation/end", lane=CONTROL)
 async def follow_end(ctx: JobContext, payload: EndJob) -> dict[str, Any]:
     """What follows the end of a run: the next one in line, a webhook through the outbox, and one mail."""
-    resources, run_id = ctx.resources, payload.run_id
+    resources, run_id, attempt = ctx.resources, payload.run_id, payload.attempt
     called = await ctx.step("release", lambda: stopping.release_next(resources, payload.schedule_id))
     if not payload.tell:
         return {"next": called}
-    webhook = await ctx.step("webhook", lambda: notices.queue_webhook(resources, run_id))
+    webhook = await ctx.step("webhook", lambda: notices.queue_webhook(resources, run_id, attempt))
     try:
-        mail = await ctx.step("mail", lambda: notices.send_mail(resources, run_id), retry=MAIL_RETRY)
+        mail = await ctx.step("mail", lambda: notices.send_mail(resources, run_id, attempt), retry=MAIL_RETRY)
     except ConformeError as error:
         mail = reason = error.message
-        await ctx.step("no-mail", lambda: notices.note_no_mail(resources, run_id, reason))
+        await ctx.step("no-mail", lambda: notices.note_no_mail(resources, run_id, attempt, reason))
     return {"next": called, "webhook": webhook, "mail": mail}
 
 
@@ -283,7 +287,7 @@ async def dispatch_end(session: WriteSession, durable: Durable, run: AutomationR
     await durable.dispatch(
         session,
         follow_end,
-        EndJob(run_id=run.id, schedule_id=run.schedule_id, tell=tell),
+        EndJob(run_id=run.id, attempt=run.attempt, schedule_id=run.schedule_id, tell=tell),
         id=f"automation-{run.id}-end-{run.attempt}",
         priority=Priority.NORMAL,
     )

@@ -20,6 +20,7 @@ NOT_FOUND: Final = "Fiche not found (404)"
 OTHER_GROUP: Final = "Group not selected"
 AUDITED: Final = "Already audited"
 NO_RECORDINGS: Final = "No recordings"
+OUT_OF_SCOPE: Final = "Not among the fiches of the schedule's owner"
 UNKNOWN_STRATUM: Final = ""
 
 
@@ -88,9 +89,14 @@ def a_month_before(day: date) -> date:
 
 
 def choose(candidates: Sequence[Candidate], selection: Selection, *, seed: int = 0) -> Choice:
-    """What a run takes, in the order given; a fiche that is named twice counts once."""
+    """What a run takes, in the order given; a fiche that is named twice counts once.
+
+    A fiche that the selection names and that is no candidate is ignored: its owner does not see it, or nobody does.
+    """
     once = list({each.fiche_id: each for each in candidates}.values())
     reasons = {each.fiche_id: early_reason(each, selection) for each in once}
+    named = selection.fiche_ids if selection.mode == "manual" else ()
+    reasons |= {fiche_id: OUT_OF_SCOPE for fiche_id in named if fiche_id not in reasons}
     eligible = [each for each in once if reasons[each.fiche_id] is None]
     drawn = eligible if selection.sample is None else sampled(eligible, selection.sample, seed)
     taken = drawn[: selection.max_fiches]

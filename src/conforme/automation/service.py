@@ -83,8 +83,8 @@ async def remove(session: WriteSession, actor: Actor, schedule_id: int) -> None:
         RunUnderWay: one of its runs has not ended.
     """
     row = await changeable(session, actor, schedule_id)
-    if await queries.open_runs(session, row.id):
-        raise RunUnderWay(hint="Cancel the run, or wait for its end")
+    if opened := await queries.open_runs(session, row.id):
+        raise RunUnderWay(opened[0].id, hint="Cancel the run, or wait for its end")
     await outbox.forget(session, [subject_of(row.id)])
     await session.delete(row)
     await session.flush()

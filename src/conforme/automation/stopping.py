@@ -121,7 +121,7 @@ async def retry_failed(session: WriteSession, durable: Durable, actor: Actor, ru
         NotFound: no such run.
         NotOwnSchedule: it is somebody else's, and the actor does not see everything.
         RunStillGoing: it has not ended, or another run of its schedule is under way.
-        NothingToRetry: nothing failed.
+        NothingToRetry: no fiche failed, and it was not for want of days that there was none.
     """
     from conforme.automation.run_workflows import dispatch_run  # as above
 
@@ -136,6 +136,10 @@ async def retry_failed(session: WriteSession, durable: Durable, actor: Actor, ru
     run = await run_queries.held(session, run_id)
     if run is None or run.status in OPEN or await _another_open(session, run):
         raise RunStillGoing
+    if (
+        run.days_failed and not run.total_fiches + run.ignored_fiches
+    ):  # it found none, and lists its days anew
+        run.selected_at = None
     undone = await run_queries.reopen(session, run, TAKEN_UP)
     if run.selected_at is not None and not any(undone):
         raise NothingToRetry

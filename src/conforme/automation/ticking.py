@@ -15,7 +15,7 @@ from sqlalchemy import text
 from conforme.accounts.actor import Actor
 from conforme.automation import queries
 from conforme.automation.columns import timing_of
-from conforme.automation.errors import RunUnderWay, TooManyWaiting
+from conforme.automation.errors import RunInTheWay, TooManyWaiting
 from conforme.automation.firing import Firing, Missed, decide
 from conforme.automation.launch import launch, release
 from conforme.automation.missed import OUTAGE, OVERLAP, QUEUE_FULL, MissedRuns, listed
@@ -102,8 +102,8 @@ async def _look_at(resources: Resources, schedule_id: int, look: Look) -> tuple[
         missed = [(firing.missed, OUTAGE)] if firing.missed else []
         refused = await _fire(session, resources, schedule, firing)
         if refused and firing.due:
-            missed.append((Missed(firing.due, firing.due, 1), refused))
-            await _tell_refused(session, resources, schedule, firing.due, refused)
+            reason = await _tell_refused(session, resources, schedule, firing.due, refused)
+            missed.append((Missed(firing.due, firing.due, 1), reason))
         for which, reason in missed:
             await _tell_missed(session, schedule, which, reason)
         happened = replace(firing, due=None) if refused else firing
@@ -113,17 +113,15 @@ async def _look_at(resources: Resources, schedule_id: int, look: Look) -> tuple[
 
 async def _fire(
     session: WriteSession, resources: Resources, schedule: AutomationSchedule, firing: Firing
-) -> str | None:
+) -> RunInTheWay | None:
     """Launches what is due; why not, where it may not."""
     if firing.due is None:
         return None
     trigger = CAUGHT_UP if firing.late else BY_SCHEDULE
     try:
         await launch(session, resources, schedule, due=firing.due, trigger=trigger, actor=CLOCK)
-    except RunUnderWay:
-        return OVERLAP
-    except TooManyWaiting:
-        return QUEUE_FULL
+    except RunInTheWay as refused:
+        return refused
     return None
 
 
@@ -167,10 +165,14 @@ async def _tell_outage(
 
 
 async def _tell_refused(
-    session: WriteSession, resources: Resources, schedule: AutomationSchedule, due: datetime, reason: str
-) -> None:
-    """One telling for all that is refused for the same run's sake."""
-    [blocking, *_] = await queries.open_runs(session, schedule.id)
+    session: WriteSession,
+    resources: Resources,
+    schedule: AutomationSchedule,
+    due: datetime,
+    refused: RunInTheWay,
+) -> str:
+    """One telling for all that is refused for the same run's sake; the reason."""
+    reason = QUEUE_FULL if isinstance(refused, TooManyWaiting) else OVERLAP
     told = MissedRuns(
         schedule_id=schedule.id,
         reason=reason,
@@ -178,7 +180,8 @@ async def _tell_refused(
         due_times=[due],
         next_due_at=schedule.next_due_at,
     )
-    await dispatch_missed(session, resources.durable, told, f"{reason}-{blocking.id}")
+    await dispatch_missed(session, resources.durable, told, f"{reason}-{refused.run_id}")
+    return reason
 
 
 def _policy(schedule: AutomationSchedule) -> CatchUp:

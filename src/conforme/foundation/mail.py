@@ -4,14 +4,17 @@ Its errors say whether trying again may help; who retries is the caller's job.
 """
 
 import asyncio
+import contextlib
 import smtplib
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -37,7 +40,7 @@ class Letter:
     """One message in two forms of the same content."""
 
     id: str
-    """Unique and the same at every attempt: a server that got it twice can tell."""
+    """Unique among our own and the same at every attempt: a server that got it twice can tell."""
     to: Sequence[str]
     subject: str
     text: str
@@ -54,7 +57,9 @@ def sender_of(settings: Settings) -> str | None:
 
 
 async def send(settings: Settings, letter: Letter) -> None:
-    """Hands the letter to the server.
+    """Hands the letter to the server: it has so long until it asks for the letter, and as long again to take it.
+
+    Whoever gives up is whoever sends: nothing goes out afterwards.
 
     Raises:
         Misconfigured: there is no server, or no sender.
@@ -63,12 +68,9 @@ async def send(settings: Settings, letter: Letter) -> None:
     sender = sender_of(settings)
     if settings.smtp_host is None or sender is None:
         raise Misconfigured("Mail needs SMTP_HOST and SMTP_FROM (or SMTP_USER)")
-    message = message_of(letter, sender)
-    seconds = settings.smtp_timeout_ms / 1000
+    message = message_of(letter, sender, host_of(settings, sender))
     try:
-        async with asyncio.timeout(seconds):
-            # The library blocks: its sockets have the same limit, so that no thread is left behind for long.
-            await asyncio.to_thread(_deliver, settings, settings.smtp_host, message, seconds)
+        await asyncio.to_thread(_deliver, settings, settings.smtp_host, message)
     except TimeoutError:
         raise MailFailed("The mail server did not answer in time", retryable=True) from None
     except smtplib.SMTPResponseException as error:
@@ -78,11 +80,21 @@ async def send(settings: Settings, letter: Letter) -> None:
         later = any(code < PERMANENT for code, _ in error.recipients.values())
         raise MailFailed("The mail server refused every recipient", retryable=later) from None
     except (smtplib.SMTPException, OSError) as error:
+        if isinstance(error.__context__, TimeoutError):  # the library tells of it as of a lost connection
+            raise MailFailed("The mail server did not answer in time", retryable=True) from None
         reason = type(error).__name__
         raise MailFailed(f"The mail server could not be reached ({reason})", retryable=True) from None
 
 
-def message_of(letter: Letter, sender: str) -> EmailMessage:
+def host_of(settings: Settings, sender: str) -> str:
+    """What follows the @ of our message ids: the name of this installation, else where its mail comes from. Pure."""
+    own = urlsplit(settings.api_base_url).hostname
+    if own and own.isascii() and ":" not in own and own not in _THIS_MACHINE:
+        return own
+    return sender.rpartition("@")[2].rstrip("> ")
+
+
+def message_of(letter: Letter, sender: str, host: str) -> EmailMessage:
     """The letter as it goes over the wire. What came from outside cannot add a header: lines are joined.
 
     Raises:
@@ -95,7 +107,7 @@ def message_of(letter: Letter, sender: str) -> EmailMessage:
     except (MessageError, ValueError, IndexError):
         raise MailFailed("A mail address is malformed") from None
     message["Subject"] = redact_text(" ".join(letter.subject.split()))[:MAX_SUBJECT]
-    message["Message-ID"] = f"<{letter.id}>"
+    message["Message-ID"] = f"<{letter.id}@{host}>"
     message["Date"] = formatdate(usegmt=True)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text)
@@ -103,13 +115,43 @@ def message_of(letter: Letter, sender: str) -> EmailMessage:
     return message
 
 
-def _deliver(settings: Settings, host: str, message: EmailMessage, seconds: float) -> None:
-    context = ssl.create_default_context()
+class _Timed(smtplib.SMTP):
+    """A conversation that is over in time: a letter that the server has not asked for by then is not sent."""
+
+    seconds = 0.0
+    until = 0.0
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if (
+            cmd == "data"
+        ):  # a server that is left while it takes a letter may have taken it: that is to be rare
+            left, self.until = self.seconds, time.monotonic() + self.seconds
+        if self.sock is not None:
+            self.sock.settimeout(left)
+        super().putcmd(cmd, args)
+
+
+class _TimedTls(_Timed, smtplib.SMTP_SSL):
+    """The same, encrypted from the first byte."""
+
+
+def _connected(settings: Settings, host: str, context: ssl.SSLContext) -> _Timed:
+    seconds = settings.smtp_timeout_ms / 1000
+    until = time.monotonic() + seconds
     if settings.smtp_secure or settings.smtp_port == IMPLICIT_TLS_PORT:
-        server = smtplib.SMTP_SSL(host, settings.smtp_port, timeout=seconds, context=context)
+        server = _TimedTls(host, settings.smtp_port, timeout=seconds, context=context)
     else:
-        server = smtplib.SMTP(host, settings.smtp_port, timeout=seconds)
-    with server:
+        server = _Timed(host, settings.smtp_port, timeout=seconds)
+    server.seconds, server.until = seconds, until
+    return server
+
+
+def _deliver(settings: Settings, host: str, message: EmailMessage) -> None:
+    context = ssl.create_default_context()
+    with contextlib.closing(_connected(settings, host, context)) as server:
         server.ehlo()
         if not isinstance(server, smtplib.SMTP_SSL) and server.has_extn("starttls"):
             server.starttls(context=context)
@@ -120,3 +162,7 @@ def _deliver(settings: Settings, host: str, message: EmailMessage, seconds: floa
             server.login(settings.smtp_user, settings.smtp_pass.get_secret_value())
         if refused := server.send_message(message):
             log.warning("mail was refused for some of its recipients", refused=len(refused))
+        with contextlib.suppress(
+            smtplib.SMTPException, OSError
+        ):  # it is taken, whatever is said to our leaving
+            server.quit()
