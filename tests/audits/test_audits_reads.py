@@ -5,13 +5,16 @@ from decimal import Decimal
 
 import httpx2
 import pytest
+from sqlalchemy import select, update
 
 from audit_rows import audit, configured, step
 from conforme.accounts.actor import Actor, Scope
 from conforme.audits import queries
+from conforme.audits.details import verdicts_of
 from conforme.audits.filters import Filters
 from conforme.audits.list_queries import ListPage, listed
-from conforme.audits.models import AuditRow
+from conforme.audits.models import AuditRow, CitationRow
+from conforme.audits.views import CITATION_FIELDS
 from conforme.foundation.database import Database, now
 
 CITATION = {
@@ -224,3 +227,20 @@ async def test_out_of_scope_audits_are_not_there(database: Database) -> None:
             assert await listed(session, actor, Filters()) == ListPage([], 0, None)
             assert await queries.one(session, actor, audit_id) is None
         assert (await listed(session, Actor.system("test"), Filters())).total == 2
+
+
+async def test_quotes_are_read_beside_their_points_as_they_are_stored(database: Database) -> None:
+    pinned = await configured(database)
+    async with database.write() as session:
+        numbers = [await audit(session, pinned, number) for number in (1, 2)]
+        for audit_id, position in ((numbers[0], 1), (numbers[0], 2), (numbers[1], 1)):
+            await step(session, audit_id, position)
+        whole = update(CitationRow).where(CitationRow.step_position == 2)
+        await session.execute(whole.values(minutage_secondes=3, start_ms=None))
+    async with database.read() as session:
+        stored = list(await session.scalars(select(CitationRow).order_by(CitationRow.id)))
+        found = await verdicts_of(session, numbers)
+    read = [quote for number in numbers for quote in found[number].citations]
+    names = ("audit_id", "step_position", "control_point_index", *CITATION_FIELDS)
+    for name in names:
+        assert [repr(getattr(each, name)) for each in read] == [repr(getattr(each, name)) for each in stored]

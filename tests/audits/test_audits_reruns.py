@@ -6,11 +6,11 @@ import httpx2
 import pytest
 from sqlalchemy import select, text, update
 
-from conforme.audits import confirmation, endings, reruns, stages
-from conforme.audits.models import AuditRow, VerdictRow
+from conforme.audits import confirmation, endings, reruns, stages, telling_again
+from conforme.audits.models import AuditRow, RerunRow, VerdictRow
 from conforme.audits.prompting import MAX_CUSTOM_PROMPT
 from conforme.foundation.database import Database
-from conforme.foundation.events import Event, after
+from conforme.foundation.events import Draft, Event, after
 from conforme.foundation.llm import ModelRefused, Spent, Usage
 from conforme.foundation.resources import Resources
 from judged_audits import Opinion, begun, judged, resources_of
@@ -296,6 +296,28 @@ async def test_a_rerun_whose_job_is_lost_ends_with_an_event(
         )
     assert await reruns.reap(resources) == {"reaped": 1}
     assert (await _told(database))[-1].payload["code"] == "RERUN_TIMEOUT"
+
+
+async def test_one_rerun_that_cannot_be_ended_does_not_keep_the_others_from_it(
+    api: httpx2.AsyncClient, resources: Resources, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit_id = await judged(resources, RULES)
+    stuck, lost = [(await _asked(api, audit_id, path))["event_id"] for path in (STEP, POINT)]
+    async with database.write() as session:
+        await session.execute(text("update audit_reruns set updated_at = now() - interval '3 minutes'"))
+        await session.execute(text("delete from dbos.workflow_status"))
+    tell = telling_again.failed
+
+    def refusing(audit: AuditRow, row: RerunRow) -> Draft:
+        if row.event_id == stuck:
+            raise RuntimeError("cannot be told")
+        return tell(audit, row)
+
+    monkeypatch.setattr(telling_again, "failed", refusing)
+    assert await reruns.reap(resources) == {"reaped": 1}
+    async with database.read() as session:
+        rows = await session.execute(select(RerunRow.event_id, RerunRow.status))
+        assert dict(rows.all()) == {stuck: "queued", lost: "failed"}
 
 
 @pytest.mark.parametrize("status", ["pending", "running"])

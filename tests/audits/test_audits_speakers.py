@@ -11,10 +11,11 @@ from sqlalchemy import select, text
 
 from audit_rows import audit, configured, fiche
 from conforme.accounts.actor import Actor
-from conforme.audits import casting, speakers, stages
+from conforme.audits import casting, speakers, stages, workflows
 from conforme.audits.queries import row
 from conforme.audits.speakers import RecordingSpeaker
 from conforme.foundation.database import Database
+from conforme.foundation.durable import Child, Outcome, Priority, Retry
 from conforme.foundation.llm import ModelReply, ModelRequest, ModelUnavailable, T, Usage
 from conforme.foundation.resources import Resources
 from conforme.recordings.models import Recording
@@ -69,7 +70,7 @@ class Scene:
         """Label → role, as an audit that began now would take them."""
         async with self.resources.database.write() as session:
             calls = await transcribed(session, Actor.system("test"), self.fiche_cache_id)
-            voices = await casting.known(session, calls)
+            voices = await casting.known(session, "900001", calls)
         return {label: each.role for label, each in voices.roles[self.recording_id].items()}
 
 
@@ -112,6 +113,43 @@ async def test_an_outage_leaves_it_open_and_the_next_audit_asks_again(scene: Sce
         await scene.resolve()
     scene.model.error = None
     assert await scene.resolve() == {"asked": 2}
+
+
+class Walk:
+    """What an audit's job is given: what it asks of it is kept, and no child of it succeeds."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.asked: list[Child] = []
+        self.retry: Retry | None = None
+
+    async def step(self, name: str, _fn: object, *, retry: Retry | None = None) -> dict[str, Any]:
+        self.retry = retry
+        return {
+            "begin": {"priority": Priority.NORMAL, "frozen": True},
+            "prepare": {"positions": [], "unsure": [7]},
+            "freeze": {"positions": []},
+        }.get(name, {"name": name})
+
+    async def children(self, children: list[Child]) -> list[Outcome]:
+        self.asked += children
+        return [Outcome(each.id, ok=False) for each in children]
+
+
+async def test_asking_in_vain_takes_two_attempts_so_that_those_who_wait_for_it_keep_their_time(
+    scene: Scene,
+) -> None:
+    walk, settings = Walk(scene.resources), scene.resources.settings
+    assert settings.llm_max_attempts > 2
+    ended = await workflows.run_audit.body(walk, workflows.RunAuditJob(audit_id=1, job_id="a"))
+    assert ended == {"name": "finish"}
+    [question] = walk.asked
+    assert question.deadline_seconds(settings) == 2 * settings.llm_timeout_seconds
+    wish = workflows.ResolveSpeakersJob(audit_id=1, recording_id=7)
+    assert question.payload == wish
+    await workflows.resolve_speakers.body(walk, wish)
+    assert walk.retry is not None
+    assert walk.retry.attempts == 2
 
 
 async def test_what_a_person_said_is_neither_asked_about_nor_changed_by_later_audits(
@@ -161,13 +199,23 @@ async def test_audits_that_meet_at_a_new_recording_store_what_rules_say_of_it_on
     """The second of them waits until the first has decided, and goes by that."""
     async with database.write() as session:
         calls = await transcribed(session, Actor.system("test"), scene.fiche_cache_id)
-        await casting.known(session, calls)
+        await casting.known(session, "900001", calls)
         other = asyncio.create_task(scene.heard())
         while not await _waits_for_a_lock(database):
             assert not other.done()
     await other
     async with database.read() as session:
         assert len(await speakers.history(session, scene.recording_id)) == 2
+
+
+async def test_the_calls_of_a_fiche_are_written_while_an_audit_decides_who_speaks_in_them(
+    scene: Scene, database: Database
+) -> None:
+    """Who decides and who writes calls would else wait for each other where they take them in different orders."""
+    async with database.write() as session, database.write() as other:
+        calls = await transcribed(session, Actor.system("test"), scene.fiche_cache_id)
+        await casting.known(session, "900001", calls)
+        await other.execute(text("select from recordings for no key update nowait"))
 
 
 async def _waits_for_a_lock(database: Database) -> bool:

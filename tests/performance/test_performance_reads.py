@@ -24,6 +24,8 @@ from conforme.sandbox.population import Population
 
 FEW, MANY = 5, 50
 NOT_FOR_LISTS = ("raw_data", "system_prompt", "raw_result")
+OF_A_RUN = {"automation_schedule_id": 1, "automation_run_id": 1}
+"""What names them is one statement more than audits that somebody asked for take."""
 
 
 @pytest.fixture
@@ -43,17 +45,17 @@ async def _audits(database: Database, numbers: range) -> None:
     pinned = await configured(database, f"Grille {numbers.start}")
     async with database.write() as session:
         for number in numbers:
-            await audit(session, pinned, number)
+            await audit(session, pinned, number, **OF_A_RUN)
 
 
-async def test_a_list_of_audits_takes_two_statements_however_long_it_is(
+async def test_a_list_of_audits_takes_three_statements_however_long_it_is(
     api: httpx2.AsyncClient, database: Database, served: Database
 ) -> None:
     await _audits(database, range(FEW))
     few = await _statements(api, served, "/api/audits")
     await _audits(database, range(FEW, MANY))
     many = await _statements(api, served, "/api/audits")
-    assert (len(few), len(many)) == (2, 2)
+    assert (len(few), len(many)) == (3, 3)
 
 
 async def test_a_list_of_audits_reads_no_large_column(
@@ -65,14 +67,16 @@ async def test_a_list_of_audits_reads_no_large_column(
 
 
 READS = {
-    "/api/audits?q=martel&prospect_query=odile&groupe_query=equipe&sort_by=score_percentage": 2,
-    "/api/audits?include_result_data=true&latest_only=false": 2,
+    "/api/audits?q=martel&prospect_query=odile&groupe_query=equipe&sort_by=score_percentage": 3,
+    "/api/audits?include_result_data=true&latest_only=false": 3,
     "/api/audits/grouped?group_by=status": 1,
     "/api/audits/grouped?group_by=score_bucket": 1,
     "/api/audits/grouped?group_by=groupe": 1,
     "/api/audits/grouped?group_by=audit_config": 2,
+    "/api/audits/grouped?group_by=automation_schedule": 2,
+    "/api/audits/grouped?group_by=automation_run": 2,
     "/api/audits/grouped?group_by=fiche": 3,
-    "/api/audits/grouped-by-fiches": 4,
+    "/api/audits/grouped-by-fiches": 5,
     "/api/audits/export.csv": 1,
     "/api/audit-configs/1/stats": 3,
     "/api/audit-configs?include_stats=true": 2,
@@ -122,7 +126,7 @@ async def test_the_audits_of_a_fiche_take_five_statements_however_many_there_are
         for number in configurations:
             pinned = await configured(database, f"Grille {number}", 1)
             async with database.write() as session:
-                await audit(session, pinned, number, fiche_id="777", fiche_cache_id=cache_id)
+                await audit(session, pinned, number, fiche_id="777", fiche_cache_id=cache_id, **OF_A_RUN)
         counts.append(len(await _statements(api, served, "/api/audits/by-fiche/777")))
     assert counts == [5, 5]
 
@@ -134,7 +138,7 @@ async def test_an_audit_takes_eight_statements_however_many_steps_it_has(
     counts: list[int] = []
     for number, steps in enumerate((2, 20)):
         async with database.write() as session:
-            audit_id = await audit(session, pinned, number)
+            audit_id = await audit(session, pinned, number, **OF_A_RUN)
             for position in range(1, steps + 1):
                 await step(session, audit_id, position)
         counts.append(len(await _statements(api, served, f"/api/audits/{audit_id}")))

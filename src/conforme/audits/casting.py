@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from conforme.accounts.actor import Actor
 from conforme.audits import speakers
+from conforme.audits.idempotency import one_at_a_time
 from conforme.audits.roles import Role, Roles, SpeakerRole, unsure
 from conforme.audits.speakers import Decision, decided_by_rules, roles_of
 from conforme.audits.timeline import Call, Recording, build, speaker_shown, turn_line
@@ -53,13 +54,13 @@ class Voices:
         ]
 
 
-async def known(session: WriteSession, heard: Sequence[TranscribedRecording]) -> Voices:
-    """The stored decisions; recordings without any are resolved by rules, and that is stored."""
+async def known(session: WriteSession, fiche_id: str, heard: Sequence[TranscribedRecording]) -> Voices:
+    """The stored decisions on a fiche's recordings; those without any are resolved by rules, and that is stored."""
     turns = {each.recording_id: each.turns for each in heard if each.has_transcription}
     digests = {number: speakers.digest(spoken) for number, spoken in turns.items()}
     found = await speakers.latest(session, digests)
     if new := {number: digest for number, digest in digests.items() if number not in found}:
-        await speakers.hold(session, new)
+        await one_at_a_time(session, f"speakers:{fiche_id}")
         found |= await speakers.latest(session, new)  # by another audit of these calls, meanwhile
     for number in new.keys() - found.keys():
         decided = decided_by_rules(turns[number])

@@ -178,7 +178,7 @@ async def _opened(means: Means, rules: Rules, fiche_id: str) -> tuple[Case, Hear
     async with means.database.write() as session:
         cache_id = await session.scalar(select(FicheCache.id).where(FicheCache.fiche_id == fiche_id))
         recordings = await transcribed(session, ACTOR, cache_id or 0)
-        voices = await casting.known(session, recordings)
+        voices = await casting.known(session, fiche_id, recordings)
         origins = await known_origins(session, fiche_id, means.settings)
     heard = [each for each in recordings if each.has_transcription]
     words = build((_call(each, voices) for each in heard), origins)

@@ -1,10 +1,11 @@
 """One audit in full, and the verdicts of several at once."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ScalarSelect, func, literal_column, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.orm import InstrumentedAttribute
 
 from conforme.accounts.actor import Actor
 from conforme.audits import queries, trails, views
@@ -16,6 +17,7 @@ from conforme.foundation import ledger
 from conforme.foundation.errors import NotFound
 
 R = TypeVar("R", StepResultRow, ControlPointRow, CitationRow, DroppedCitationRow)
+Q = TypeVar("Q", CitationRow, DroppedCitationRow)
 
 
 async def detail_of(session: Session, actor: Actor, audit_id: int) -> AuditDetail:
@@ -38,23 +40,25 @@ async def detail_of(session: Session, actor: Actor, audit_id: int) -> AuditDetai
 
 
 async def verdicts_of(session: Session, audit_ids: Sequence[int]) -> dict[int, Verdicts]:
-    """What is stored about the steps of these audits, by four statements; the caller has checked the scope."""
-    steps = _by_audit(await _all(session, _of(StepResultRow, audit_ids), "step_position"))
+    """What is stored about the steps of these audits, by three statements; the caller has checked the scope."""
+    steps = select(StepResultRow).where(StepResultRow.audit_id.in_(audit_ids))
+    found_steps = _by_audit(await session.scalars(steps.order_by(StepResultRow.step_position)))
     points: list[ControlPointRow] = []
+    citations: list[CitationRow] = []
     dropped: list[DroppedCitationRow] = []
-    told = select(ControlPointRow, _DROPPED).where(ControlPointRow.audit_id.in_(audit_ids))
-    for point, quotes in await session.execute(told.order_by(*_PLACE)):
+    told = select(ControlPointRow, _CITED, _DROPPED).where(ControlPointRow.audit_id.in_(audit_ids))
+    for point, cited, unheard in await session.execute(told.order_by(*_PLACE)):
         points.append(point)
-        dropped += [DroppedCitationRow(**quote) for quote in quotes or ()]
+        citations += [_citation(quote) for quote in cited or ()]
+        dropped += [DroppedCitationRow(**quote) for quote in unheard or ()]
     found_points, found_dropped = _by_audit(points), _by_audit(dropped)
-    places = ("step_position", "control_point_index", "citation_index")
-    citations = _by_audit(await _all(session, _of(CitationRow, audit_ids), *places))
+    found_citations = _by_audit(citations)
     said = await trails.of_audits(session, audit_ids)
     return {
         each: Verdicts(
-            steps.get(each, []),
+            found_steps.get(each, []),
             found_points.get(each, []),
-            citations.get(each, []),
+            found_citations.get(each, []),
             found_dropped.get(each, []),
             said[each],
         )
@@ -62,48 +66,27 @@ async def verdicts_of(session: Session, audit_ids: Sequence[int]) -> dict[int, V
     }
 
 
+def _citation(quote: dict[str, Any]) -> CitationRow:
+    at = quote.pop("minutage_secondes")  # whole seconds come as integers
+    return CitationRow(**quote, minutage_secondes=None if at is None else float(at))
+
+
+def _quotes(table: type[Q], order: InstrumentedAttribute[int], *names: str) -> ScalarSelect[Any]:
+    """What a point has of these quotes, as JSON with these columns and those of their place."""
+    asked = (*(column.key for column in _PLACE), *names)
+    members = (each for name in asked for each in (literal_column(f"'{name}'"), getattr(table, name)))
+    listed = func.jsonb_agg(aggregate_order_by(func.jsonb_build_object(*members), order))
+    here = (getattr(table, column.key) == column for column in _PLACE)
+    return select(listed).where(*here).correlate(ControlPointRow).scalar_subquery()
+
+
 _PLACE = (ControlPointRow.audit_id, ControlPointRow.step_position, ControlPointRow.control_point_index)
-_DROPPED = (
-    select(
-        func.jsonb_agg(
-            aggregate_order_by(
-                func.jsonb_build_object(
-                    "audit_id",
-                    DroppedCitationRow.audit_id,
-                    "step_position",
-                    DroppedCitationRow.step_position,
-                    "control_point_index",
-                    DroppedCitationRow.control_point_index,
-                    "texte",
-                    DroppedCitationRow.texte,
-                    "reason",
-                    DroppedCitationRow.reason,
-                ),
-                DroppedCitationRow.id,
-            )
-        )
-    )
-    .where(
-        DroppedCitationRow.audit_id == ControlPointRow.audit_id,
-        DroppedCitationRow.step_position == ControlPointRow.step_position,
-        DroppedCitationRow.control_point_index == ControlPointRow.control_point_index,
-    )
-    .correlate(ControlPointRow)
-    .scalar_subquery()
-)
+_CITED = _quotes(CitationRow, CitationRow.citation_index, *views.CITATION_FIELDS)
+_DROPPED = _quotes(DroppedCitationRow, DroppedCitationRow.id, "texte", "reason")
 """The quotes of a point that nobody was found to say."""
 
 
-def _of(table: type[R], audit_ids: Sequence[int]) -> Select[R]:
-    return select(table).where(table.audit_id.in_(audit_ids))
-
-
-async def _all(session: Session, query: Select[R], *order: str) -> list[R]:
-    columns = query.selected_columns
-    return list(await session.scalars(query.order_by(*(columns[name] for name in order))))
-
-
-def _by_audit(rows: Sequence[R]) -> dict[int, list[R]]:
+def _by_audit(rows: Iterable[R]) -> dict[int, list[R]]:
     found: dict[int, list[R]] = {}
     for row in rows:
         found.setdefault(row.audit_id, []).append(row)

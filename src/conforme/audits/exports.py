@@ -9,7 +9,7 @@ import csv
 import io
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -248,8 +248,12 @@ async def _apart(call: Callable[[], T]) -> T:
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        # A thread cannot be stopped: what it writes to may be closed only when it has ended.
-        await asyncio.wait([work])
+        # A thread cannot be stopped: what it writes to may be closed only when it has ended, however often one is told.
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # nobody will ask for it
         raise
 
 

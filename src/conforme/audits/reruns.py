@@ -25,6 +25,7 @@ from conforme.audits.reviews import Open
 from conforme.foundation import events
 from conforme.foundation.database import ReadSession, WriteSession, now
 from conforme.foundation.errors import ConformeError, NotFound
+from conforme.foundation.job_context import without_values
 from conforme.foundation.ledger import PriceTable, model_call, record_call
 from conforme.foundation.llm import ModelError, Spent
 from conforme.foundation.resources import Resources
@@ -299,12 +300,19 @@ async def fail(resources: Resources, event_id: str, error: ConformeError) -> dic
     """Ends the rerun: nothing of the audit changes, and whoever waits is told why."""
     async with resources.database.write() as session:
         row = await _locked(session, event_id)
-        if row.status in WAITING:
-            row.status, row.error, row.error_code = "failed", error.message[:2000], error.code
-            await session.flush()
-            audit = await queries.row(session, row.audit_id)
-            await events.record_all(session, [telling_again.failed(audit, row)])
+        await _end_as_failed(session, row, error)
     return {"status": row.status, "error": row.error}
+
+
+async def _end_as_failed(session: WriteSession, row: RerunRow, error: ConformeError) -> bool:
+    """Ends a rerun that has not ended; whether it was to be ended."""
+    if row.status not in WAITING:
+        return False
+    row.status, row.error, row.error_code = "failed", error.message[:2000], error.code
+    await session.flush()
+    audit = await queries.row(session, row.audit_id)
+    await events.record_all(session, [telling_again.failed(audit, row)])
+    return True
 
 
 async def reap(resources: Resources) -> dict[str, Any]:
@@ -314,10 +322,20 @@ async def reap(resources: Resources) -> dict[str, Any]:
         after = silent[-1][0]
         states = await resources.durable.states([event_id for _, event_id in silent])
         for event_id in (each for _, each in silent if states.get(each) not in WORKING):
-            await fail(resources, event_id, RerunLost())
-            reaped += 1
-            log.warning("rerun reaped", job_id=event_id)
+            reaped += await _reap(resources, event_id)
     return {"reaped": reaped}
+
+
+async def _reap(resources: Resources, event_id: str) -> bool:
+    try:
+        async with resources.database.write() as session:
+            ended = await _end_as_failed(session, await _locked(session, event_id), RerunLost())
+    except Exception as error:  # one must not keep the others from their end
+        log.exception("not reaped", job_id=event_id, exc_info=without_values(error))
+        return False
+    if ended:
+        log.warning("rerun reaped", job_id=event_id)
+    return ended
 
 
 async def _silent(resources: Resources, after: int) -> list[tuple[int, str]]:

@@ -4,7 +4,7 @@ Each decision on a label is a row; the latest one counts, as long as the words a
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from conforme.audits.roles import Role, Roles, Source, SpeakerRole, by_rules, from_json, to_json
 from conforme.foundation.database import Base, Identified, ReadSession, WriteSession
-from conforme.recordings.models import Recording
 from conforme.transcriptions.words import Turn
 
 Session = ReadSession | WriteSession
@@ -109,12 +108,6 @@ async def latest(session: Session, words: Mapping[int, str]) -> dict[int, dict[s
             if before is None or before.source != "person" or row.source == "person":
                 held[row.speaker] = _decision(row)
     return found
-
-
-async def hold(session: WriteSession, recording_ids: Collection[int]) -> None:
-    """Until the transaction ends, whoever else holds one of these recordings waits."""
-    held = select(Recording.id).where(Recording.id.in_(recording_ids)).order_by(Recording.id)
-    await session.execute(held.with_for_update(key_share=True))
 
 
 async def decide(

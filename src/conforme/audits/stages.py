@@ -149,7 +149,7 @@ async def prepare(resources: Resources, audit_id: int, *, ask_who_speaks: bool =
         pinned = await revision(session, audit.config_revision_id)
         if audit.transcript_snapshot_id is None:
             recordings = await _recordings(session, audit)
-            voices = await casting.known(session, recordings)
+            voices = await casting.known(session, audit.fiche_id, recordings)
             origins = await known_origins(session, audit.fiche_id, resources.settings)
             words = _words(recordings, voices, origins)
             if ask_who_speaks and (unsure := voices.unsure(resources.settings.audit_role_confidence)):
@@ -172,7 +172,8 @@ async def heard(
     """
     recordings = await _recordings(session, audit)
     origins = await known_origins(session, audit.fiche_id, settings)
-    return _words(recordings, await casting.known(session, recordings), origins), recordings
+    voices = await casting.known(session, audit.fiche_id, recordings)
+    return _words(recordings, voices, origins), recordings
 
 
 async def known_origins(session: ReadSession | WriteSession, fiche_id: str, settings: Settings) -> Origins:

@@ -132,7 +132,7 @@ def _point(
     }
 
 
-_CITATION_FIELDS = (
+CITATION_FIELDS = (
     "texte",
     "claimed",
     "minutage",
@@ -150,4 +150,4 @@ _CITATION_FIELDS = (
 
 
 def _citation(citation: CitationRow) -> dict[str, Any]:
-    return {name: getattr(citation, name) for name in _CITATION_FIELDS}
+    return {name: getattr(citation, name) for name in CITATION_FIELDS}

@@ -59,6 +59,8 @@ BULK_AUDITS = Lane("audits-bulk", _bulk_limits)
 ANALYSIS = Lane("analysis", _analysis_limits)
 SPEAKERS = Lane("speakers", _speaker_limits)
 """Who speaks in a recording is asked by one audit after the other: the first answer is the others' too."""
+ATTEMPTS_TO_NAME_SPEAKERS = 2
+"""Few, and no longer than they take: where the model is away, each audit that waits asks in vain, one after the other."""
 
 
 class RunAuditJob(BaseModel):
@@ -141,6 +143,7 @@ async def _prepare_asking(
             id=f"{payload.job_id}-speakers-{recording_id}",
             key=str(recording_id),
             priority=priority,
+            within=ATTEMPTS_TO_NAME_SPEAKERS * resources.settings.llm_timeout_seconds,
         )
         for recording_id in unsure
     ]
@@ -197,13 +200,14 @@ async def resolve_speakers(ctx: JobContext, payload: ResolveSpeakersJob) -> dict
     return await ctx.step(
         "ask",
         lambda: casting.ask(ctx.resources, payload.audit_id, payload.recording_id),
-        retry=model_retry(ctx.resources.settings),
+        retry=model_retry(ctx.resources.settings, at_most=ATTEMPTS_TO_NAME_SPEAKERS),
     )
 
 
-def model_retry(settings: Settings) -> Retry:
+def model_retry(settings: Settings, *, at_most: int | None = None) -> Retry:
+    attempts = settings.llm_max_attempts
     return Retry(
-        attempts=settings.llm_max_attempts,
+        attempts=attempts if at_most is None else min(at_most, attempts),
         base_seconds=settings.llm_backoff_base_seconds,
         cap_seconds=settings.llm_backoff_max_seconds,
         when=lambda error: isinstance(error, ModelUnavailable | AnswerIncomplete),

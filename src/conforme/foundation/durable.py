@@ -82,7 +82,7 @@ Bodies = Mapping[str, Body]
 log = structlog.get_logger(__name__)
 
 APPLICATION = "conforme"
-VERSION = "wf-1"
+VERSION = "wf-2"
 """Bumped by hand, and only for a change after which running jobs cannot be continued by the new code."""
 
 MAX_STARTS = 25
