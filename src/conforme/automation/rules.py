@@ -247,11 +247,9 @@ class Budget(_Frozen):
     """Fiches worked on, however many were selected."""
 
 
-class ScheduleRules(_Frozen):
-    """All that a run goes by; whom to tell, and secrets, are no part of it."""
+class WorkRules(BaseModel):
+    """How the fiches of a run are worked on: what a schedule says of it, in any of its forms."""
 
-    timing: Timing
-    selection: Selection
     run_transcription: StrictBool = True
     skip_if_transcribed: StrictBool = True
     transcription_priority: TranscriptionPriority = "normal"
@@ -266,3 +264,10 @@ class ScheduleRules(_Frozen):
     catch_up: CatchUp = "last"
     """What happens to due times that passed while nothing could fire them: the last one runs late, or none does."""
     budget: Budget = Budget()
+
+
+class ScheduleRules(WorkRules, _Frozen):
+    """All that a run goes by; whom to tell, and secrets, are no part of it."""
+
+    timing: Timing
+    selection: Selection

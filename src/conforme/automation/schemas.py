@@ -10,7 +10,6 @@ from pydantic.alias_generators import to_camel
 from conforme.automation.rules import (
     Budget,
     CatchUp,
-    ConfigIds,
     Expression,
     Overlap,
     ScheduleRules,
@@ -19,6 +18,7 @@ from conforme.automation.rules import (
     TimeOfDay,
     Timing,
     TranscriptionPriority,
+    WorkRules,
     Zone,
     without_repeats,
 )
@@ -71,7 +71,7 @@ CLEARABLE: Final = frozenset(
 """What null clears; null elsewhere is refused."""
 
 
-class ScheduleBody(BaseModel):
+class ScheduleBody(WorkRules):
     """A whole schedule as a body describes it; unknown keys are dropped.
 
     `webhookSecret` and `externalApiKey` are never shown again: what a change does not name of them stays as it is.
@@ -90,24 +90,12 @@ class ScheduleBody(BaseModel):
     day_of_week: Annotated[StrictInt, Field(ge=0, le=6)] | None = None
     day_of_month: Annotated[StrictInt, Field(ge=1, le=31)] | None = None
     fiche_selection: Selection
-    run_transcription: StrictBool = True
-    skip_if_transcribed: StrictBool = True
-    transcription_priority: TranscriptionPriority = "normal"
-    run_audits: StrictBool = True
-    use_automatic_audits: StrictBool = True
-    specific_audit_configs: ConfigIds = ()
-    continue_on_error: StrictBool = True
-    retry_failed: StrictBool = False
-    max_retries: Annotated[StrictInt, Field(ge=0, le=5)] = 0
     notify_on_complete: StrictBool = True
     notify_on_error: StrictBool = True
     webhook_url: Url = None
     webhook_secret: ApiKey = None
     notify_emails: Emails = ()
     external_api_key: ApiKey = None
-    overlap: Overlap = "refuse"
-    catch_up: CatchUp = "last"
-    budget: Budget = Budget()
 
     @property
     def timing(self) -> Timing:
