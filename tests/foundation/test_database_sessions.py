@@ -1,9 +1,11 @@
 """The database the product finds or starts, and its two kinds of session."""
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
+from psycopg import waiting
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -74,6 +76,34 @@ async def test_a_transaction_that_raises_leaves_nothing(database: Database) -> N
 
     with pytest.raises(RuntimeError):
         await fail_after_writing()
+    async with database.read() as session:
+        assert await session.scalar(text("select count(*) from events")) == 0
+
+
+@pytest.mark.parametrize("kind", ["read", "write", "transaction", "alone"])
+async def test_who_is_cut_off_at_any_moment_leaves_a_connection_that_is_as_it_was(
+    database: Database, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither lost to the pool, nor read-only, nor committing by itself for whoever is given it next."""
+    # The driver gives way at each of its steps, as it does by itself only when the loop has been busy for long.
+    monkeypatch.setattr(waiting, "MAX_BUSY_TIME", 0.0)
+
+    async def use() -> None:
+        async with getattr(database, kind)() as session:
+            await session.execute(text("select 1"))
+
+    for moments in range(16):
+        await use()
+        cut_off = asyncio.create_task(use())
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        cut_off.cancel()
+        await asyncio.gather(cut_off, return_exceptions=True)
+        del cut_off
+        gc.collect()  # warns of a connection that nobody gave back
+        async with database.transaction() as connection:
+            await connection.execute(INSERT)
+            await connection.rollback()
     async with database.read() as session:
         assert await session.scalar(text("select count(*) from events")) == 0
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NewType
 
 from sqlalchemy import BigInteger, DateTime, Engine, MetaData, event, func
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -99,7 +99,7 @@ class Database:
             connect_args={"options": " ".join(options)} if options else {},
         )
         _ask_rested_connections(self.engine.sync_engine)
-        self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        _refuse_half_changed_connections(self.engine.sync_engine)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     @asynccontextmanager
@@ -129,7 +129,9 @@ class Database:
     @asynccontextmanager
     async def alone(self) -> AsyncGenerator[Connection]:
         """Each statement is a transaction of its own: nothing to begin, nothing to commit."""
-        async with self._alone.connect() as connection:
+        async with self.engine.connect() as connection:
+            # Not as an option of an engine: what is cut off while that connects would never be given back.
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.info.pop(WRITTEN, None)
             yield Connection(connection)
             self._tell_of_commit(connection.info)
@@ -167,6 +169,17 @@ def _ask_rested_connections(engine: Engine) -> None:
 
     event.listen(engine, "checkin", rests)
     event.listen(engine, "checkout", wakes)
+
+
+def _refuse_half_changed_connections(engine: Engine) -> None:
+    """Replaces one that was made read-only, or to commit by itself, for somebody who was cut off at that moment."""
+
+    def check(connection: Any, _entry: ConnectionPoolEntry, _proxy: Any) -> None:
+        driver = connection.driver_connection
+        if driver.autocommit or driver.read_only:
+            raise DisconnectionError("the connection was left half changed")
+
+    event.listen(engine, "checkout", check)
 
 
 JsonObject = dict[str, Any]
