@@ -6,15 +6,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 
 from conforme.accounts.actor import Actor
 from conforme.audits.filters import Filters
 from conforme.audits.grouping import fiches_named
-from conforme.audits.list_queries import conditions, found_by
+from conforme.audits.list_queries import conditions
+from conforme.audits.list_rows import audits_listed
 from conforme.audits.models import AuditRow
-from conforme.audits.queries import Found
-from conforme.fiches.models import FicheCache
 from conforme.foundation.database import ReadSession
 
 AUDITS_SHOWN: Final = 20
@@ -34,8 +33,8 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class FicheGroup:
-    fiche: FicheCache
-    audits: list[Found]
+    fiche: Row[Any]
+    audits: list[Row[Any]]
     summary: Summary
 
 
@@ -91,7 +90,7 @@ async def _summaries(session: ReadSession, actor: Actor, filters: Filters) -> tu
 
 async def _newest(
     session: ReadSession, actor: Actor, filters: Filters, fiches: Sequence[int], *, results: bool
-) -> dict[int, list[Found]]:
+) -> dict[int, list[Row[Any]]]:
     place = func.row_number().over(
         partition_by=AuditRow.fiche_cache_id, order_by=(AuditRow.created_at.desc(), AuditRow.id.desc())
     )
@@ -101,10 +100,9 @@ async def _newest(
         .subquery("ranked")
     )
     wanted = select(ranked.c.id).where(ranked.c.place <= AUDITS_SHOWN)
-    query = found_by(results=results).where(AuditRow.id.in_(wanted))
+    query = audits_listed(results=results).where(AuditRow.id.in_(wanted))
     rows = await session.execute(query.order_by(AuditRow.created_at.desc(), AuditRow.id.desc()))
-    shown: dict[int, list[Found]] = {}
-    for found in (Found(*row) for row in rows.all()):
-        if found.fiche is not None:
-            shown.setdefault(found.fiche.id, []).append(found)
+    shown: dict[int, list[Row[Any]]] = {}
+    for row in rows:
+        shown.setdefault(row.fiche_cache_id, []).append(row)
     return shown

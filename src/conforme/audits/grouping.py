@@ -6,14 +6,15 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Select, case, cast, func, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, defer, load_only
+from sqlalchemy import ColumnElement, Date, Row, Select, case, cast, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, load_only
 
 from conforme.accounts.actor import Actor
 from conforme.audit_configs.models import AuditConfig
 from conforme.audits.filters import Filters
 from conforme.audits.links import links
 from conforme.audits.list_queries import conditions
+from conforme.audits.list_rows import fiches_listed
 from conforme.audits.models import STATUSES, AuditRow
 from conforme.fiches.models import FicheCache
 from conforme.foundation.database import ReadSession
@@ -182,12 +183,9 @@ async def named(session: ReadSession, grouping: Grouping, rows: Sequence[GroupRo
     return await configs_named(session, keys) if grouping.by == "audit_config" else {}
 
 
-async def fiches_named(session: ReadSession, ids: Sequence[int]) -> dict[int, FicheCache]:
-    """The fiches of groups by their cache ids; their audits were found within the actor's scope."""
-    query = (
-        select(FicheCache).where(FicheCache.id.in_(ids)).options(defer(FicheCache.raw_data, raiseload=True))
-    )
-    return {fiche.id: fiche for fiche in await session.scalars(query)}
+async def fiches_named(session: ReadSession, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """The fiches of groups by their cache ids, as `fiches_listed` says."""
+    return {fiche.id: fiche for fiche in await session.execute(fiches_listed(ids))}
 
 
 async def configs_named(session: ReadSession, ids: Sequence[int]) -> dict[int, AuditConfig]:

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
+
+from pydantic import BaseModel
+from sqlalchemy import Row
 
 from conforme.audits.models import AuditRow
 from conforme.audits.queries import Session
 from conforme.audits.schemas import RunBrief, ScheduleBrief
 
+JsonObject = dict[str, Any]
+Linked = AuditRow | Row[Any]
+"""An audit, or a row of a list."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Links:
     """By id; what was deleted is not among them."""
 
@@ -23,14 +31,19 @@ class Links:
             "automation_run": None if run_id is None else self.runs.get(run_id),
         }
 
-    def shown(self, audit: AuditRow) -> dict[str, Any]:
-        """The same as JSON under their names on the wire."""
-        found = self.of(audit)
-        schedule, run = found["automation_schedule"], found["automation_run"]
-        return {
-            "automationSchedule": schedule and schedule.model_dump(mode="json", by_alias=True),
-            "automationRun": run and run.model_dump(mode="json", by_alias=True),
-        }
+    def shown(self, audit: Linked) -> tuple[JsonObject | None, JsonObject | None]:
+        """The same, the schedule and the run, as JSON with their names on the wire."""
+        schedules, runs = self._as_json
+        return schedules.get(audit.automation_schedule_id), runs.get(audit.automation_run_id)
+
+    @cached_property
+    def _as_json(self) -> tuple[dict[int | None, JsonObject], dict[int | None, JsonObject]]:
+        return _json(self.schedules), _json(self.runs)
+
+
+def _json(briefs: Mapping[int, BaseModel]) -> dict[int | None, JsonObject]:
+    """Written once, however many audits of a page name them."""
+    return {id: brief.model_dump(mode="json", by_alias=True) for id, brief in briefs.items()}
 
 
 class LinksReader(Protocol):
@@ -58,7 +71,7 @@ async def links(session: Session, schedule_ids: Iterable[int], run_ids: Iterable
     return await _Switchboard.reader(session, schedules, runs)
 
 
-async def links_of(session: Session, audits: Iterable[AuditRow]) -> Links:
+async def links_of(session: Session, audits: Iterable[Linked]) -> Links:
     """What these audits name."""
     rows = list(audits)
     return await links(

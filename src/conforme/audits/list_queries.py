@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Row,
     Select,
     and_,
     any_,
@@ -21,13 +22,13 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import InstrumentedAttribute, defer, load_only
+from sqlalchemy.orm import InstrumentedAttribute
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig
 from conforme.audits.filters import NULLABLE, Between, Cursor, Filters
+from conforme.audits.list_rows import audits_listed
 from conforme.audits.models import AuditRow
-from conforme.audits.queries import Found
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible
 from conforme.foundation.database import ReadSession
@@ -150,7 +151,8 @@ def _between(column: Column, asked: Between[T]) -> list[Condition]:
 class ListPage:
     """A page of a list."""
 
-    found: list[Found]
+    found: Sequence[Row[Any]]
+    """As `audits_listed` says."""
     total: int | None
     """How many match; not counted for who reads on from a cursor."""
     next: Cursor | None
@@ -167,34 +169,16 @@ async def listed(session: ReadSession, actor: Actor, filters: Filters, *, result
     return ListPage(found, total, _cursor(found[-1], filters) if more else None)
 
 
-async def _rows(session: ReadSession, filters: Filters, ids: Sequence[int], *, results: bool) -> list[Found]:
+async def _rows(
+    session: ReadSession, filters: Filters, ids: Sequence[int], *, results: bool
+) -> Sequence[Row[Any]]:
     order = _order(AuditRow.__table__.c[filters.sort_by], AuditRow.__table__.c.id, filters)
-    rows = await session.execute(found_by(results=results).where(AuditRow.id.in_(ids)).order_by(*order))
-    return [Found(*row) for row in rows.all()]
+    query = audits_listed(results=results).where(AuditRow.id.in_(ids))
+    return (await session.execute(query.order_by(*order))).all()
 
 
-def _cursor(last: Found, filters: Filters) -> Cursor:
-    return Cursor(getattr(last.audit, filters.sort_by), last.audit.id)
-
-
-def found_by(*, results: bool) -> Select[AuditRow, AuditConfig, FicheCache]:
-    """What a list shows of an audit, its configuration and its fiche; whoever uses it has applied the scope."""
-    query = (
-        select(AuditRow, AuditConfig, FicheCache)
-        .join(AuditConfig, AuditConfig.id == AuditRow.audit_config_id)
-        .outerjoin(FicheCache, FicheCache.id == AuditRow.fiche_cache_id)
-        .options(
-            load_only(AuditConfig.name, AuditConfig.description, raiseload=True),
-            load_only(
-                FicheCache.fiche_id,
-                FicheCache.groupe,
-                FicheCache.prospect_nom,
-                FicheCache.prospect_prenom,
-                raiseload=True,
-            ),
-        )
-    )
-    return query if results else query.options(defer(AuditRow.result_data, raiseload=True))
+def _cursor(last: Row[Any], filters: Filters) -> Cursor:
+    return Cursor(getattr(last, filters.sort_by), last.id)
 
 
 def _page(actor: Actor, filters: Filters) -> Select[int | None, Sequence[int]]:
@@ -255,10 +239,10 @@ def _behind(
 async def of_fiche(session: ReadSession, actor: Actor, fiche_id: str, page: Page) -> ListPage:
     """The latest audit of each configuration on one fiche, newest first, with what each stored; in one statement."""
     shown = conditions(actor, Filters(fiche_ids=(fiche_id,)))
-    query = found_by(results=True).add_columns(func.count().over()).where(*shown)
+    query = audits_listed(results=True).add_columns(func.count().over().label("total")).where(*shown)
     newest = query.order_by(AuditRow.created_at.desc(), AuditRow.id.desc())
     rows = (await session.execute(newest.limit(page.limit).offset(page.offset))).all()
-    return ListPage([Found(*row[:3]) for row in rows], rows[0][3] if rows else 0, None)
+    return ListPage(rows, rows[0].total if rows else 0, None)
 
 
 # All of them

@@ -2,8 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Body, Request, Response
 from pydantic import ValidationError
 
 from conforme.accounts.actor import Actor, Caller
@@ -25,7 +24,7 @@ from conforme.audits.schemas import AuditAnswer
 from conforme.foundation import workflow_logs
 from conforme.foundation.errors import Invalid, NotFound
 from conforme.foundation.query import flag
-from conforme.foundation.web import ERRORS, ResourcesDep, ok, path_id
+from conforme.foundation.web import ERRORS, ResourcesDep, json_answer, ok, path_id
 from conforme.foundation.workflow_logs import LogLines
 
 router = APIRouter(prefix="/api/audits", tags=["audits"], responses=ERRORS)
@@ -42,15 +41,15 @@ def seeing(caller: Caller, actor: Actor, filters: Filters) -> Actor:
 @router.get("", response_model=AuditList)
 async def listing(
     request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
-) -> JSONResponse:
+) -> Response:
     """Audits in scope, filtered, sorted and paged; with what each stored when `include_result_data` is `true`."""
     filters = parse_filters(request.query_params)
     results = flag(request.query_params, "include_result_data") is True
     async with resources.database.read() as session:
         page = await list_queries.listed(session, seeing(caller, actor, filters), filters, results=results)
-        named = await links_of(session, (each.audit for each in page.found))
+        named = await links_of(session, page.found)
     shown = [list_views.listed(each, named, results=results) for each in page.found]
-    return JSONResponse(ok(shown, pagination=list_views.pagination(page, filters)))
+    return json_answer(ok(shown, pagination=list_views.pagination(page, filters)))
 
 
 @router.get("/grouped", response_model_exclude_unset=True)
@@ -71,7 +70,7 @@ async def grouped(request: Request, resources: ResourcesDep, caller: CurrentCall
 @router.get("/grouped-by-fiches", response_model=FichesOfAudits)
 async def grouped_by_fiches(
     request: Request, resources: ResourcesDep, caller: CurrentCaller, actor: Reader
-) -> JSONResponse:
+) -> Response:
     """Fiches with their newest audits, that with the latest audit first."""
     filters = parse_filters(request.query_params)
     results = flag(request.query_params, "include_result_data") is True
@@ -79,25 +78,23 @@ async def grouped_by_fiches(
         found, total = await fiche_groups.by_fiche(
             session, seeing(caller, actor, filters), filters, results=results
         )
-        named = await links_of(session, (each.audit for group in found for each in group.audits))
+        named = await links_of(session, (each for group in found for each in group.audits))
     shown = [list_views.fiche_group(each, named, results=results) for each in found]
-    return JSONResponse(ok(shown, pagination=filters.page.describe(total)))
+    return json_answer(ok(shown, pagination=filters.page.describe(total)))
 
 
 @router.get("/by-fiche/{fiche_id}", response_model=FicheAudits)
-async def by_fiche(request: Request, resources: ResourcesDep, actor: Reader, fiche_id: str) -> JSONResponse:
+async def by_fiche(request: Request, resources: ResourcesDep, actor: Reader, fiche_id: str) -> Response:
     """The latest audit of each configuration on a fiche, newest first, each with its steps."""
     if not fiche_id.isascii() or not fiche_id.isdigit() or len(fiche_id) > 20:
         raise Invalid("Invalid fiche_id", field="fiche_id")
     asked = page_of(request.query_params, LIMIT_OF_FICHE)
     async with resources.database.read() as session:
         page = await list_queries.of_fiche(session, actor, fiche_id, asked)
-        verdicts = await verdicts_of(session, [each.audit.id for each in page.found])
-        named = await links_of(session, (each.audit for each in page.found))
-    shown = [
-        list_views.listed(each, named, results=True, verdicts=verdicts[each.audit.id]) for each in page.found
-    ]
-    return JSONResponse(ok(shown, count=len(shown), pagination=asked.describe(page.total or 0)))
+        verdicts = await verdicts_of(session, [each.id for each in page.found])
+        named = await links_of(session, page.found)
+    shown = [list_views.listed(each, named, results=True, verdicts=verdicts[each.id]) for each in page.found]
+    return json_answer(ok(shown, count=len(shown), pagination=asked.describe(page.total or 0)))
 
 
 @router.get("/{audit_id}/logs", response_model_exclude_unset=True)

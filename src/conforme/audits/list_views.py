@@ -1,97 +1,50 @@
 """Lists and groups of audits into the wire's shapes (spec/audits §10.2)."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic.alias_generators import to_camel
-from sqlalchemy import DateTime, Numeric
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import Row
 
 from conforme.audits.fiche_groups import FicheGroup
 from conforme.audits.filters import Filters, cursor_text
 from conforme.audits.grouping import Grouping, GroupRow, key_text
 from conforme.audits.links import Links
 from conforme.audits.list_queries import ListPage
-from conforme.audits.list_schemas import (
-    FicheOfAudits,
-    Group,
-    GroupedFiche,
-    ListedAudit,
-)
-from conforme.audits.models import STATUSES, AuditRow
-from conforme.audits.queries import Found, Verdicts
+from conforme.audits.list_rows import AUDIT_WIRE, FICHE_WIRE, JsonObject, shown
+from conforme.audits.list_schemas import Group, GroupedFiche
+from conforme.audits.models import STATUSES
+from conforme.audits.queries import Verdicts
 from conforme.audits.schemas import ConfigBrief
 from conforme.audits.views import latest_view
-from conforme.foundation.database import Base
-from conforme.foundation.web import decimal_text, iso
-
-JsonObject = dict[str, Any]
-
-_ELSEWHERE: Final = {"audit_config", "automation_schedule", "automation_run", "fiche_cache", "result_data"}
-_COLUMNS: Final = tuple(name for name in ListedAudit.model_fields if name not in _ELSEWHERE)
-_IDS: Final = frozenset(name for name in _COLUMNS if name == "id" or name.endswith("_id")) - {
-    "tracking_id",
-    "fiche_id",
-    "trigger_user_id",
-}
-_FICHE_COLUMNS: Final = tuple(FicheOfAudits.model_fields)
+from conforme.foundation.web import iso
 
 
 def listed(
-    found: Found, links: Links, *, results: bool = False, verdicts: Verdicts | None = None
+    audit: Row[Any], links: Links, *, results: bool = False, verdicts: Verdicts | None = None
 ) -> JsonObject:
-    """One audit of a list, as `ListedAudit` says, written by hand: a page has hundreds of them.
+    """One audit that `audits_listed` found, as `ListedAudit` says.
 
     With what it stored where `results` were read, with its steps where `verdicts` are given.
     """
-    audit, config, fiche = found.audit, found.config, found.fiche
+    told = shown(audit, AUDIT_WIRE)
     stored = audit.result_data if results else short_result(audit)
-    return _plain(audit, _COLUMNS) | {
-        "resultData": stored if verdicts is None else latest_view(stored, verdicts),
-        "auditConfig": {"id": str(config.id), "name": config.name, "description": config.description},
-        **links.shown(audit),
-        "ficheCache": fiche
-        and {
-            "ficheId": fiche.fiche_id,
-            "groupe": fiche.groupe,
-            "prospectNom": fiche.prospect_nom,
-            "prospectPrenom": fiche.prospect_prenom,
-        },
+    told["resultData"] = stored if verdicts is None else latest_view(stored, verdicts)
+    told["auditConfig"] = {
+        "id": told["auditConfigId"],
+        "name": audit.config_name,
+        "description": audit.config_description,
     }
+    told["automationSchedule"], told["automationRun"] = links.shown(audit)
+    told["ficheCache"] = audit.known_fiche_id and {
+        "ficheId": audit.known_fiche_id,
+        "groupe": audit.groupe,
+        "prospectNom": audit.prospect_nom,
+        "prospectPrenom": audit.prospect_prenom,
+    }
+    return told
 
 
-Writer = Callable[[Any], Any]
-
-
-def _plain(row: Base, names: tuple[str, ...]) -> JsonObject:
-    """Columns under their names on the wire: ids as text, times and scores as the wire writes them."""
-    held = (
-        row.__dict__
-    )  # what was read, past the instrumentation of attributes: that would take most of the time
-    shown: JsonObject = {}
-    for name, wire, write in _written(type(row), names):
-        value = held[name]
-        shown[wire] = value if write is None or value is None else write(value)
-    return shown
-
-
-@cache
-def _written(table: type[Base], names: tuple[str, ...]) -> list[tuple[str, str, Writer | None]]:
-    """Each column, its name on the wire, and how its values are written where they are not as they are."""
-    columns = table.__table__.columns
-    return [(name, to_camel(name), _writer(name, columns[name].type)) for name in names]
-
-
-def _writer(name: str, kind: TypeEngine[Any]) -> Writer | None:
-    if isinstance(kind, DateTime):
-        return iso
-    if isinstance(kind, Numeric):
-        return decimal_text
-    return str if name in _IDS else None
-
-
-def short_result(audit: AuditRow) -> JsonObject:
+def short_result(audit: Row[Any]) -> JsonObject:
     """What stands in `resultData` of a list: from the columns, at the places it has in what is stored."""
     if audit.status != "completed":
         told = {"audit_id": audit.tracking_id, "status": audit.status}
@@ -127,7 +80,7 @@ def pagination(page: ListPage, filters: Filters) -> dict[str, Any]:
 
 def group(row: GroupRow, grouping: Grouping, names: Mapping[int, Any]) -> Group:
     """One group, with whom its key names."""
-    shown: dict[str, Any] = {
+    told: dict[str, Any] = {
         "key": key_text(grouping, row.key),
         "count": row.count,
         "compliant_count": row.compliant,
@@ -137,22 +90,22 @@ def group(row: GroupRow, grouping: Grouping, names: Mapping[int, Any]) -> Group:
         "max_score": row.highest,
     }
     if grouping.by not in {"status", "niveau"}:
-        shown["status_counts"] = dict(zip(STATUSES, row.statuses, strict=True))
+        told["status_counts"] = dict(zip(STATUSES, row.statuses, strict=True))
     named = names.get(row.key)
     if grouping.by == "fiche":
-        shown["fiche"] = GroupedFiche.model_validate(named) if named else None
+        told["fiche"] = GroupedFiche.model_validate(named) if named else None
     if grouping.by == "audit_config":
-        shown["audit_config"] = ConfigBrief.model_validate(named)
+        told["audit_config"] = ConfigBrief.model_validate(named)
     if grouping.by in {"automation_schedule", "automation_run"}:
-        shown[grouping.by] = named
-    return Group(**shown)
+        told[grouping.by] = named
+    return Group(**told)
 
 
 def fiche_group(found: FicheGroup, links: Links, *, results: bool) -> JsonObject:
     """A fiche with its newest audits, as `AuditsOfOneFiche` says."""
     summary = found.summary
     return {
-        "fiche": _plain(found.fiche, _FICHE_COLUMNS),
+        "fiche": shown(found.fiche, FICHE_WIRE),
         "audits": [listed(each, links, results=results) for each in found.audits],
         "summary": {
             "totalAudits": summary.total,

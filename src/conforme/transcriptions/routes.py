@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from conforme.accounts.actor import Actor
 from conforme.accounts.auth import may
 from conforme.foundation import workflow_logs
 from conforme.foundation.errors import NotFound
-from conforme.foundation.web import ERRORS, ResourcesDep, ok, route_not_found
+from conforme.foundation.web import ERRORS, ResourcesDep, json_answer, ok, route_not_found
 from conforme.foundation.workflow_logs import LogLines
 from conforme.recordings import queries as recordings
 from conforme.recordings.models import Recording
@@ -98,9 +97,7 @@ async def read_logs(request: Request, fiche_id: str, actor: Reader, resources: R
 
 
 @router.get("/{fiche_id}/recordings/{call_id}", response_model=RecordingTranscriptAnswer)
-async def read_transcript(
-    fiche_id: str, call_id: str, actor: Reader, resources: ResourcesDep
-) -> JSONResponse:
+async def read_transcript(fiche_id: str, call_id: str, actor: Reader, resources: ResourcesDep) -> Response:
     """The transcript of one recording; a silent one has no words and an empty text."""
     async with resources.database.read() as session:
         cache_id = await recordings.cached_fiche(session, actor, fiche_id)
@@ -113,7 +110,7 @@ async def read_transcript(
     if not words and not row.silent and row.transcription_text is None:
         raise NotFound("Transcription data not found in DB")
     # Tens of thousands of words: answered as they are, without a second validation.
-    return JSONResponse(ok(_transcript(row, words)))
+    return json_answer(ok(_transcript(row, words)))
 
 
 def _status(row: Recording) -> RecordingStatus:
