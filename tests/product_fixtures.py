@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Generator
+from functools import cache
 
 import httpx2
 import pytest
@@ -9,6 +10,7 @@ import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from conforme.accounts import passwords
 from conforme.app import Role, build
 from conforme.foundation.database import Database
 from conforme.settings import Settings
@@ -39,6 +41,15 @@ def logging_left_as_it_was() -> Generator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.raiseExceptions = shown
+
+
+@pytest.fixture(autouse=True, scope="session")
+def passwords_checked_once() -> Generator[None]:
+    """A check is slow on purpose: that of one password against one hash is made once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for slow in (passwords.argon2_matches, passwords.scrypt_matches):
+            patch.setattr(passwords, slow.__name__, cache(slow))
+        yield
 
 
 @pytest.fixture

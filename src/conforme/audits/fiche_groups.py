@@ -6,13 +6,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, any_, func, select
 
 from conforme.accounts.actor import Actor
 from conforme.audits.filters import Filters
 from conforme.audits.grouping import fiches_named
 from conforme.audits.list_queries import conditions
-from conforme.audits.list_rows import audits_listed
+from conforme.audits.list_rows import audits_listed, numbers
 from conforme.audits.models import AuditRow
 from conforme.foundation.database import ReadSession
 
@@ -80,7 +80,7 @@ async def _summaries(session: ReadSession, actor: Actor, filters: Filters) -> tu
             func.avg(AuditRow.score_percentage).filter(done),
             latest,
         )
-        .where(AuditRow.fiche_cache_id.in_(ids), *asked)
+        .where(AuditRow.fiche_cache_id == any_(numbers(ids)), *asked)
         .group_by(AuditRow.fiche_cache_id)
         .order_by(latest.desc(), AuditRow.fiche_cache_id.desc())
     )
@@ -96,7 +96,7 @@ async def _newest(
     )
     ranked = (
         select(AuditRow.id, place.label("place"))
-        .where(AuditRow.fiche_cache_id.in_(fiches), *conditions(actor, filters))
+        .where(AuditRow.fiche_cache_id == any_(numbers(fiches)), *conditions(actor, filters))
         .subquery("ranked")
     )
     wanted = select(ranked.c.id).where(ranked.c.place <= AUDITS_SHOWN)

@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Row, Select, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Date, Row, Select, any_, case, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 
 from conforme.accounts.actor import Actor
@@ -14,7 +14,7 @@ from conforme.audit_configs.models import AuditConfig
 from conforme.audits.filters import Filters
 from conforme.audits.links import links
 from conforme.audits.list_queries import conditions
-from conforme.audits.list_rows import fiches_listed
+from conforme.audits.list_rows import fiches_listed, numbers
 from conforme.audits.models import STATUSES, AuditRow
 from conforme.fiches.models import FicheCache
 from conforme.foundation.database import ReadSession
@@ -124,7 +124,7 @@ async def _by_fiche(
     if not keys:
         return [], number
     known = [key for key in keys if key is not None]
-    mine: ColumnElement[bool] = AuditRow.fiche_cache_id.in_(known)
+    mine: ColumnElement[bool] = AuditRow.fiche_cache_id == any_(numbers(known))
     if None in keys:
         mine = or_(mine, AuditRow.fiche_cache_id.is_(None))
     groups = _groups([*asked, mine], grouping).subquery("groups")
