@@ -32,7 +32,7 @@ from conforme.foundation.database import Database
 from conforme.process import migrated_database, settle_memory
 from conforme.settings import Settings
 
-ROUNDS = 20
+ROUNDS = 40
 GOAL_MS, GOAL_STATEMENTS = 100, 5
 LAST_WEEK = "date_from=2026-07-20"
 CASES = {

@@ -76,7 +76,7 @@ READS = {
     "/api/audits/grouped?group_by=automation_schedule": 2,
     "/api/audits/grouped?group_by=automation_run": 2,
     "/api/audits/grouped?group_by=fiche": 3,
-    "/api/audits/grouped-by-fiches": 5,
+    "/api/audits/grouped-by-fiches": 3,
     "/api/audits/export.csv": 1,
     "/api/audit-configs/1/stats": 3,
     "/api/audit-configs?include_stats=true": 2,

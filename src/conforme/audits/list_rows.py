@@ -1,6 +1,7 @@
 """What lists read of audits and fiches, and how they show it: columns and no objects, for a page has hundreds."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -27,8 +28,17 @@ from conforme.foundation.web import decimal_text, iso
 
 JsonObject = dict[str, Any]
 Writer = Callable[[Any], Any]
-Wire = Sequence[tuple[int, str, Writer | None]]
-"""Of each column its place in the row, its name on the wire, and how its values are written if not as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How the first columns of a row stand on the wire."""
+
+    names: Sequence[str]
+    """Of all of them, in their order."""
+    written: Sequence[tuple[str, Writer]]
+    """Those whose values do not go out as they are."""
+
 
 _TEXTS: Final = frozenset({"tracking_id", "fiche_id", "trigger_user_id"})
 """Ids that are text anyway."""
@@ -39,7 +49,8 @@ def _names(shown: type[BaseModel], table: FromClause) -> tuple[str, ...]:
 
 
 def _wire(table: FromClause, names: Sequence[str]) -> Wire:
-    return [(place, to_camel(name), _writer(table, name)) for place, name in enumerate(names)]
+    writers = ((to_camel(name), _writer(table, name)) for name in names)
+    return Wire([to_camel(name) for name in names], [(name, write) for name, write in writers if write])
 
 
 def _writer(table: FromClause, name: str) -> Writer | None:
@@ -55,15 +66,17 @@ _AUDITS, _CONFIGS, _FICHES = AuditRow.__table__, AuditConfig.__table__, FicheCac
 _AUDIT: Final = _names(ListedAudit, _AUDITS)
 _FICHE: Final = _names(FicheOfAudits, _FICHES)
 AUDIT_WIRE: Final = _wire(_AUDITS, _AUDIT)
+BESIDE: Final = len(_AUDIT)
+"""Where in a row of `audits_listed` begins what is shown beside the audit's columns."""
 FICHE_WIRE: Final = _wire(_FICHES, _FICHE)
 
 
 def audits_listed(*, results: bool) -> Select[Any]:
     """What a list shows of an audit, its configuration and its fiche; whoever uses it has applied the scope.
 
-    An audit's columns under their names, first those of `AUDIT_WIRE`; `config_name` and `config_description`;
-    `known_fiche_id` (None where the fiche is not known), `groupe`, `prospect_nom` and `prospect_prenom`; with
-    `results` what it stored, as `result_data`.
+    An audit's columns under their names, those of `AUDIT_WIRE`; from `BESIDE` on its weights earned and in all, the
+    name and the description of its configuration, and of its fiche the number (None where it is not known), groupe
+    and names; with `results` what it stored, as `result_data`.
     """
     columns = [_AUDITS.c[name] for name in (*_AUDIT, "earned_weight", "total_weight")]
     return (
@@ -83,9 +96,14 @@ def audits_listed(*, results: bool) -> Select[Any]:
     )
 
 
+def fiche_columns(fiches: FromClause) -> list[ColumnElement[Any]]:
+    """Those of `FICHE_WIRE`, of the table of fiches or of an alias of it."""
+    return [fiches.c[name] for name in _FICHE]
+
+
 def fiches_listed(ids: Sequence[int]) -> Select[Any]:
     """The columns of `FICHE_WIRE` of these fiches; their audits were found within the actor's scope."""
-    return select(*(_FICHES.c[name] for name in _FICHE)).where(_FICHES.c.id == any_(numbers(ids)))
+    return select(*fiche_columns(_FICHES)).where(_FICHES.c.id == any_(numbers(ids)))
 
 
 def numbers(ids: Sequence[int]) -> ColumnElement[Sequence[int]]:
@@ -95,8 +113,8 @@ def numbers(ids: Sequence[int]) -> ColumnElement[Sequence[int]]:
 
 def shown(row: Row[Any], wire: Wire) -> JsonObject:
     """Columns under their names on the wire: ids as text, times and scores as the wire writes them."""
-    told: JsonObject = {}
-    for place, name, write in wire:
-        value = row[place]
-        told[name] = value if write is None or value is None else write(value)
+    told: JsonObject = dict(zip(wire.names, row, strict=False))
+    for name, write in wire.written:
+        if (value := told[name]) is not None:
+            told[name] = write(value)
     return told

@@ -1,6 +1,7 @@
 """Lists and groups of audits into the wire's shapes (spec/audits §10.2)."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row
@@ -10,7 +11,7 @@ from conforme.audits.filters import Filters, cursor_text
 from conforme.audits.grouping import Grouping, GroupRow, key_text
 from conforme.audits.links import Links
 from conforme.audits.list_queries import ListPage
-from conforme.audits.list_rows import AUDIT_WIRE, FICHE_WIRE, JsonObject, shown
+from conforme.audits.list_rows import AUDIT_WIRE, BESIDE, FICHE_WIRE, JsonObject, shown
 from conforme.audits.list_schemas import Group, GroupedFiche
 from conforme.audits.models import STATUSES
 from conforme.audits.queries import Verdicts
@@ -27,43 +28,40 @@ def listed(
     With what it stored where `results` were read, with its steps where `verdicts` are given.
     """
     told = shown(audit, AUDIT_WIRE)
-    stored = audit.result_data if results else short_result(audit)
+    earned, weight, name, description, fiche_id, groupe, nom, prenom, *_ = audit[BESIDE:]
+    stored = audit.result_data if results else _short_result(told, earned, weight)
     told["resultData"] = stored if verdicts is None else latest_view(stored, verdicts)
-    told["auditConfig"] = {
-        "id": told["auditConfigId"],
-        "name": audit.config_name,
-        "description": audit.config_description,
-    }
+    told["auditConfig"] = {"id": told["auditConfigId"], "name": name, "description": description}
     told["automationSchedule"], told["automationRun"] = links.shown(audit)
-    told["ficheCache"] = audit.known_fiche_id and {
-        "ficheId": audit.known_fiche_id,
-        "groupe": audit.groupe,
-        "prospectNom": audit.prospect_nom,
-        "prospectPrenom": audit.prospect_prenom,
+    told["ficheCache"] = fiche_id and {
+        "ficheId": fiche_id,
+        "groupe": groupe,
+        "prospectNom": nom,
+        "prospectPrenom": prenom,
     }
     return told
 
 
-def short_result(audit: Row[Any]) -> JsonObject:
+def _short_result(told: JsonObject, earned: Decimal | None, weight: Decimal | None) -> JsonObject:
     """What stands in `resultData` of a list: from the columns, at the places it has in what is stored."""
-    if audit.status != "completed":
-        told = {"audit_id": audit.tracking_id, "status": audit.status}
-        return told | ({"started_at": iso(audit.started_at)} if audit.started_at else {})
+    if told["status"] != "completed":
+        short = {"audit_id": told["trackingId"], "status": told["status"]}
+        return short | ({"started_at": told["startedAt"]} if told["startedAt"] else {})
     compliance = {
-        "score": float(audit.score_percentage),
-        "niveau": audit.niveau,
-        "points_critiques": f"{audit.critical_passed}/{audit.critical_total}",
-        "poids_obtenu": _number(audit.earned_weight),
-        "poids_total": _number(audit.total_weight),
+        "score": float(told["scorePercentage"]),
+        "niveau": told["niveau"],
+        "points_critiques": f"{told['criticalPassed']}/{told['criticalTotal']}",
+        "poids_obtenu": _number(earned),
+        "poids_total": _number(weight),
     }
     return {
-        "audit_db_id": str(audit.id),
-        "audit_tracking_id": audit.tracking_id,
+        "audit_db_id": told["id"],
+        "audit_tracking_id": told["trackingId"],
         "audit": {"compliance": compliance},
     }
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Decimal | None) -> float | None:
     return None if value is None else float(value)
 
 
@@ -103,14 +101,14 @@ def group(row: GroupRow, grouping: Grouping, names: Mapping[int, Any]) -> Group:
 
 def fiche_group(found: FicheGroup, links: Links, *, results: bool) -> JsonObject:
     """A fiche with its newest audits, as `AuditsOfOneFiche` says."""
-    summary = found.summary
+    fiche = found.fiche
     return {
-        "fiche": shown(found.fiche, FICHE_WIRE),
+        "fiche": shown(fiche, FICHE_WIRE),
         "audits": [listed(each, links, results=results) for each in found.audits],
         "summary": {
-            "totalAudits": summary.total,
-            "compliantCount": summary.compliant,
-            "averageScore": _number(summary.average),
-            "latestAuditDate": iso(summary.latest),
+            "totalAudits": fiche.total,
+            "compliantCount": fiche.compliant,
+            "averageScore": _number(fiche.average),
+            "latestAuditDate": iso(fiche.latest),
         },
     }
