@@ -9,7 +9,7 @@ from sqlalchemy import CTE, ColumnElement, Row, Select, any_, func, select, true
 from conforme.accounts.actor import Actor
 from conforme.audits.filters import Filters
 from conforme.audits.list_queries import conditions
-from conforme.audits.list_rows import audits_listed, fiche_columns, numbers
+from conforme.audits.list_rows import AUDITS, audits_listed, fiche_columns, numbers
 from conforme.audits.models import AuditRow
 from conforme.fiches.models import FicheCache
 from conforme.foundation.database import ReadSession
@@ -85,8 +85,8 @@ async def _newest(
         .subquery("ranked")
     )
     wanted = select(ranked.c.id).where(ranked.c.place <= AUDITS_SHOWN)
-    query = audits_listed(results=results).where(AuditRow.id.in_(wanted))
-    rows = await session.execute(query.order_by(AuditRow.created_at.desc(), AuditRow.id.desc()))
+    query = audits_listed(results=results).where(AUDITS.c.id.in_(wanted))
+    rows = await session.execute(query.order_by(AUDITS.c.created_at.desc(), AUDITS.c.id.desc()))
     shown: dict[int, list[Row[Any]]] = {}
     for row in rows:
         shown.setdefault(row.fiche_cache_id, []).append(row)

@@ -27,7 +27,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig
 from conforme.audits.filters import NULLABLE, Between, Cursor, Filters
-from conforme.audits.list_rows import audits_listed, numbers
+from conforme.audits.list_rows import AUDITS, audits_listed, numbers
 from conforme.audits.models import AuditRow
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible
@@ -174,8 +174,8 @@ async def listed(session: ReadSession, actor: Actor, filters: Filters, *, result
 async def _rows(
     session: ReadSession, filters: Filters, ids: Sequence[int], *, results: bool
 ) -> Sequence[Row[Any]]:
-    order = _order(AuditRow.__table__.c[filters.sort_by], AuditRow.__table__.c.id, filters)
-    query = audits_listed(results=results).where(AuditRow.id == any_(numbers(ids)))
+    order = _order(AUDITS.c[filters.sort_by], AUDITS.c.id, filters)
+    query = audits_listed(results=results).where(AUDITS.c.id == any_(numbers(ids)))
     return (await session.execute(query.order_by(*order))).all()
 
 

@@ -62,10 +62,12 @@ def _writer(table: FromClause, name: str) -> Writer | None:
     return str if (name == "id" or name.endswith("_id")) and name not in _TEXTS else None
 
 
-_AUDITS, _CONFIGS, _FICHES = AuditRow.__table__, AuditConfig.__table__, FicheCache.__table__
-_AUDIT: Final = _names(ListedAudit, _AUDITS)
+AUDITS = AuditRow.__table__
+"""For statements of columns alone: an attribute of `AuditRow` in one makes it one of objects."""
+_CONFIGS, _FICHES = AuditConfig.__table__, FicheCache.__table__
+_AUDIT: Final = _names(ListedAudit, AUDITS)
 _FICHE: Final = _names(FicheOfAudits, _FICHES)
-AUDIT_WIRE: Final = _wire(_AUDITS, _AUDIT)
+AUDIT_WIRE: Final = _wire(AUDITS, _AUDIT)
 BESIDE: Final = len(_AUDIT)
 """Where in a row of `audits_listed` begins what is shown beside the audit's columns."""
 FICHE_WIRE: Final = _wire(_FICHES, _FICHE)
@@ -78,7 +80,7 @@ def audits_listed(*, results: bool) -> Select[Any]:
     name and the description of its configuration, and of its fiche the number (None where it is not known), groupe
     and names; with `results` what it stored, as `result_data`.
     """
-    columns = [_AUDITS.c[name] for name in (*_AUDIT, "earned_weight", "total_weight")]
+    columns = [AUDITS.c[name] for name in (*_AUDIT, "earned_weight", "total_weight")]
     return (
         select(
             *columns,
@@ -88,11 +90,11 @@ def audits_listed(*, results: bool) -> Select[Any]:
             _FICHES.c.groupe,
             _FICHES.c.prospect_nom,
             _FICHES.c.prospect_prenom,
-            *([_AUDITS.c.result_data] if results else []),
+            *([AUDITS.c.result_data] if results else []),
         )
-        .select_from(_AUDITS)
-        .join(_CONFIGS, _CONFIGS.c.id == _AUDITS.c.audit_config_id)
-        .outerjoin(_FICHES, _FICHES.c.id == _AUDITS.c.fiche_cache_id)
+        .select_from(AUDITS)
+        .join(_CONFIGS, _CONFIGS.c.id == AUDITS.c.audit_config_id)
+        .outerjoin(_FICHES, _FICHES.c.id == AUDITS.c.fiche_cache_id)
     )
 
 
