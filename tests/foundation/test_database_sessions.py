@@ -99,11 +99,10 @@ async def test_who_is_cut_off_at_any_moment_leaves_a_connection_that_is_as_it_wa
             await asyncio.sleep(0)
         cut_off.cancel()
         await asyncio.gather(cut_off, return_exceptions=True)
-        del cut_off
-        gc.collect()  # warns of a connection that nobody gave back
         async with database.transaction() as connection:
             await connection.execute(INSERT)
             await connection.rollback()
+    gc.collect()  # warns of each connection that nobody gave back
     async with database.read() as session:
         assert await session.scalar(text("select count(*) from events")) == 0
 

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conforme.app import static_segments
 from conforme.foundation.border import check_json
 from conforme.foundation.errors import Invalid, InvalidJson
 from conforme.foundation.web import INT64_MAX, Page, path_id
@@ -71,6 +73,11 @@ async def test_a_wrong_method_is_not_found(api: httpx2.AsyncClient) -> None:
 async def test_case_and_a_trailing_slash_do_not_matter(api: httpx2.AsyncClient) -> None:
     assert (await api.get("/API/Audits/")).status_code == 200
     assert (await api.get("/Health/")).status_code == 200
+
+
+def test_the_case_of_every_word_of_a_path_is_folded(api_app: FastAPI) -> None:
+    words = {word for path in api_app.openapi()["paths"] for word in path.split("/")}
+    assert {word for word in words if word and "{" not in word} <= static_segments()
 
 
 async def test_malformed_json_is_told_before_anybody_asks_who_calls(api: httpx2.AsyncClient) -> None:
