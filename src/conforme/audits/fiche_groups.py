@@ -1,10 +1,12 @@
 """Audits by fiche: a page of fiches, each with its newest audits and what all of them come to (spec/audits §10.2)."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import CTE, ColumnElement, Row, Select, any_, func, select, true
+from sqlalchemy import ARRAY, CTE, BigInteger, ColumnElement, Row, Select, any_, func, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from conforme.accounts.actor import Actor
 from conforme.audits.filters import Filters
@@ -22,7 +24,7 @@ AUDITS_SHOWN: Final = 20
 class FicheGroup:
     fiche: Row[Any]
     """The columns of `FICHE_WIRE`, and what all its audits that match come to: `total`, `compliant`, `average` (of
-    completed ones, None where there is none) and `latest`."""
+    completed ones, None where there is none), the ids of the `newest` and when the `latest` was asked for."""
     audits: Sequence[Row[Any]]
     """The newest of them, as `audits_listed` says."""
 
@@ -44,8 +46,8 @@ async def by_fiche(
     if not rows:
         # Nothing on this page: the number of fiches had no row to come with.
         return [], await session.scalar(total) or 0
-    audits = await _newest(session, actor, filters, [row.id for row in rows], results=results)
-    return [FicheGroup(row, audits.get(row.id, ())) for row in rows], rows[0][-1]
+    audits = await _newest(session, [number for row in rows for number in row.newest], results=results)
+    return [FicheGroup(row, audits[row.id]) for row in rows], rows[0][-1]
 
 
 def _page(fiches: CTE, filters: Filters, asked: Sequence[ColumnElement[bool]]) -> Select[Any]:
@@ -53,11 +55,13 @@ def _page(fiches: CTE, filters: Filters, asked: Sequence[ColumnElement[bool]]) -
     page = select(fiches).order_by(fiches.c.latest.desc(), fiches.c.id.desc())
     page = page.limit(filters.page.limit).offset(filters.page.offset).subquery("page")
     done = AuditRow.status == "completed"
+    newest = aggregate_order_by(AuditRow.id, AuditRow.created_at.desc(), AuditRow.id.desc())
     sums = (
         select(
             func.count().label("total"),
             func.count().filter(done, AuditRow.is_compliant).label("compliant"),
             func.avg(AuditRow.score_percentage).filter(done).label("average"),
+            func.array_agg(newest, type_=ARRAY(BigInteger))[1:AUDITS_SHOWN].label("newest"),
         )
         .where(AuditRow.fiche_cache_id == page.c.id, *asked)
         .lateral("sums")
@@ -65,7 +69,7 @@ def _page(fiches: CTE, filters: Filters, asked: Sequence[ColumnElement[bool]]) -
     # Under another name: the scope looks for fiches, too, and is not to take these for its own.
     fiche = FicheCache.__table__.alias("fiche")
     return (
-        select(*fiche_columns(fiche), sums.c.total, sums.c.compliant, sums.c.average, page.c.latest)
+        select(*fiche_columns(fiche), *sums.c, page.c.latest)
         .select_from(page)
         .join(fiche, fiche.c.id == page.c.id)
         .join(sums, true())
@@ -74,20 +78,12 @@ def _page(fiches: CTE, filters: Filters, asked: Sequence[ColumnElement[bool]]) -
 
 
 async def _newest(
-    session: ReadSession, actor: Actor, filters: Filters, fiches: Sequence[int], *, results: bool
+    session: ReadSession, ids: Sequence[int], *, results: bool
 ) -> Mapping[int, Sequence[Row[Any]]]:
-    place = func.row_number().over(
-        partition_by=AuditRow.fiche_cache_id, order_by=(AuditRow.created_at.desc(), AuditRow.id.desc())
-    )
-    ranked = (
-        select(AuditRow.id, place.label("place"))
-        .where(AuditRow.fiche_cache_id == any_(numbers(fiches)), *conditions(actor, filters))
-        .subquery("ranked")
-    )
-    wanted = select(ranked.c.id).where(ranked.c.place <= AUDITS_SHOWN)
-    query = audits_listed(results=results).where(AUDITS.c.id.in_(wanted))
+    """These audits by the cache id of their fiche, the newest first."""
+    query = audits_listed(results=results).where(AUDITS.c.id == any_(numbers(ids)))
     rows = await session.execute(query.order_by(AUDITS.c.created_at.desc(), AUDITS.c.id.desc()))
-    shown: dict[int, list[Row[Any]]] = {}
+    shown: defaultdict[int, list[Row[Any]]] = defaultdict(list)
     for row in rows:
-        shown.setdefault(row.fiche_cache_id, []).append(row)
+        shown[row.fiche_cache_id].append(row)
     return shown

@@ -80,6 +80,13 @@ class AuditRow(Updated, Base):
             postgresql_include=["fiche_cache_id"],
             postgresql_where=text("is_latest is true and deleted_at is null"),
         ),
+        # The same by fiche: the latest of each is found without hashing.
+        Index(
+            "ix_audits_listed_by_fiche",
+            "fiche_cache_id",
+            "created_at",
+            postgresql_where=text("is_latest is true and deleted_at is null"),
+        ),
         Index(None, "is_compliant"),
         Index(None, "trigger_source"),
         Index(None, "deleted_at"),

@@ -156,7 +156,7 @@ async def reading_on(connection: Connection) -> AsyncGenerator[ReadSession]:
 
 
 def _give_room_to_sort(engine: Engine) -> None:
-    """Lets a statement hold so much of what it sorts or counts: what PostgreSQL gives by itself ends at 40 000 audits.
+    """Lets a statement hold so much of what it sorts or counts: what PostgreSQL gives by itself ends at 80 000 audits.
 
     Said once per connection and not when it is opened: poolers refuse to pass options on.
     """
