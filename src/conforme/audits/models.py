@@ -80,11 +80,12 @@ class AuditRow(Updated, Base):
             postgresql_include=["fiche_cache_id"],
             postgresql_where=text("is_latest is true and deleted_at is null"),
         ),
-        # The same by fiche: the latest of each is found without hashing.
+        # The same by fiche: for who sees a part, and the latest of each without hashing.
         Index(
             "ix_audits_listed_by_fiche",
             "fiche_cache_id",
             "created_at",
+            postgresql_include=["id"],
             postgresql_where=text("is_latest is true and deleted_at is null"),
         ),
         Index(None, "is_compliant"),

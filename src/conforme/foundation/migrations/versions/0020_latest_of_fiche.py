@@ -14,6 +14,7 @@ def upgrade() -> None:
         "ix_audits_listed_by_fiche",
         "audits",
         ["fiche_cache_id", "created_at"],
+        postgresql_include=["id"],
         postgresql_where=sa.text("is_latest is true and deleted_at is null"),
     )
 
