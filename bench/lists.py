@@ -1,8 +1,8 @@
 """Lists, filters and groups of 100 000 audits with 1.8 million rows of steps, over HTTP within one process.
 
 Each is asked for by who sees everything, by a groupe and by an advisor, in turns: milliseconds at the median and at
-the 95th percentile of 40 requests, and statements. Then the exports, and what the process holds at their peak. `LISTS_URL` names a
-database that `bench.ground` filled before; `EXPLAIN=1` prints the plan of the slowest.
+the 95th percentile of 40 requests, and statements. Then the exports, and what the process holds at their peak.
+`LISTS_URL` names a database that `bench.ground` filled before; `EXPLAIN=1` prints the plan of the slowest.
 """
 
 import asyncio

@@ -107,6 +107,12 @@ async def test_who_is_cut_off_at_any_moment_leaves_a_connection_that_is_as_it_wa
         assert await session.scalar(text("select count(*) from events")) == 0
 
 
+async def test_connections_may_sort_more_than_postgresql_gives_by_itself(database: Database) -> None:
+    for use in (database.read, database.write, database.transaction, database.alone):
+        async with use() as session:
+            assert (await session.execute(text("show work_mem"))).scalar_one() == "16MB"
+
+
 async def test_every_test_starts_on_empty_tables_with_fresh_ids(database: Database) -> None:
     async with database.write() as session:
         first = await session.scalar(

@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from conforme.accounts.actor import Actor
 from conforme.audits.filters import Filters
 from conforme.audits.list_queries import conditions
-from conforme.audits.list_rows import AUDITS, audits_listed, fiche_columns, numbers
+from conforme.audits.list_rows import AUDITS, audits_listed, fiche_columns
 from conforme.audits.models import AuditRow
 from conforme.fiches.models import FicheCache
+from conforme.foundation.arrays import numbers
 from conforme.foundation.database import ReadSession
 
 AUDITS_SHOWN: Final = 20

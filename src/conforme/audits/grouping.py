@@ -14,9 +14,10 @@ from conforme.audit_configs.models import AuditConfig
 from conforme.audits.filters import Filters
 from conforme.audits.links import links
 from conforme.audits.list_queries import conditions
-from conforme.audits.list_rows import fiches_listed, numbers
+from conforme.audits.list_rows import fiches_listed
 from conforme.audits.models import STATUSES, AuditRow
 from conforme.fiches.models import FicheCache
+from conforme.foundation.arrays import numbers
 from conforme.foundation.database import ReadSession
 from conforme.foundation.errors import Invalid
 from conforme.foundation.query import Limits, Query, whole_number

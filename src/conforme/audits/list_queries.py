@@ -27,10 +27,11 @@ from sqlalchemy.orm import InstrumentedAttribute
 from conforme.accounts.actor import Actor, Scope
 from conforme.audit_configs.models import AuditConfig
 from conforme.audits.filters import NULLABLE, Between, Cursor, Filters
-from conforme.audits.list_rows import AUDITS, audits_listed, numbers
+from conforme.audits.list_rows import AUDITS, audits_listed
 from conforme.audits.models import AuditRow
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible
+from conforme.foundation.arrays import numbers
 from conforme.foundation.database import ReadSession
 from conforme.foundation.web import Page
 

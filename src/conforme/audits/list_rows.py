@@ -7,8 +7,6 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
     ColumnElement,
     DateTime,
     FromClause,
@@ -16,7 +14,6 @@ from sqlalchemy import (
     Row,
     Select,
     any_,
-    literal,
     select,
 )
 
@@ -24,6 +21,7 @@ from conforme.audit_configs.models import AuditConfig
 from conforme.audits.list_schemas import FicheOfAudits, ListedAudit
 from conforme.audits.models import AuditRow
 from conforme.fiches.models import FicheCache
+from conforme.foundation.arrays import numbers
 from conforme.foundation.web import decimal_text, iso
 
 JsonObject = dict[str, Any]
@@ -106,11 +104,6 @@ def fiche_columns(fiches: FromClause) -> list[ColumnElement[Any]]:
 def fiches_listed(ids: Sequence[int]) -> Select[Any]:
     """The columns of `FICHE_WIRE` of these fiches; their audits were found within the actor's scope."""
     return select(*fiche_columns(_FICHES)).where(_FICHES.c.id == any_(numbers(ids)))
-
-
-def numbers(ids: Sequence[int]) -> ColumnElement[Sequence[int]]:
-    """For `any_`: one parameter, however many there are. A page has hundreds, each of which would have to be bound."""
-    return literal(list(ids), ARRAY(BigInteger))
 
 
 def shown(row: Row[Any], wire: Wire) -> JsonObject:

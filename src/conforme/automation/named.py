@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from sqlalchemy import DateTime, Text, any_, literal, null, select, union_all
 
 from conforme.audits.links import Links
-from conforme.audits.list_rows import numbers
 from conforme.audits.schemas import RunBrief, ScheduleBrief
 from conforme.automation.models import AutomationRun, AutomationSchedule
 from conforme.automation.queries import Session
+from conforme.foundation.arrays import numbers
 
 
 async def named(session: Session, schedule_ids: Iterable[int], run_ids: Iterable[int]) -> Links:
@@ -22,10 +22,10 @@ async def named(session: Session, schedule_ids: Iterable[int], run_ids: Iterable
         nothing,
         nothing,
         literal(False),
-    ).where(schedule.id == any_(numbers(list(schedule_ids))))
+    ).where(schedule.id == any_(numbers(schedule_ids)))
     runs = select(
         run.id, run.schedule_id, run.status.cast(Text), run.started_at, run.completed_at, literal(True)
-    ).where(run.id == any_(numbers(list(run_ids))))
+    ).where(run.id == any_(numbers(run_ids)))
     known_schedules, known_runs = dict[int, ScheduleBrief](), dict[int, RunBrief]()
     rows = await session.execute(union_all(schedules, runs))
     for number, schedule_id, word, started, completed, is_run in rows:

@@ -17,7 +17,6 @@ from conforme.accounts.actor import Actor
 from conforme.audit_configs.drafts import require_runnable
 from conforme.audits.budget import estimated_cost, speech_cost
 from conforme.automation.outcomes import MICROS, exhausted_by
-from conforme.automation.run_queries import texts
 from conforme.automation.run_work import (
     candidates_of,
     days_at,
@@ -30,6 +29,7 @@ from conforme.automation.selection import Choice, Details, choose, late_reason, 
 from conforme.automation.snapshots import Plan
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible
+from conforme.foundation.arrays import texts
 from conforme.foundation.database import ReadSession, now
 from conforme.foundation.ledger import PriceTable
 from conforme.foundation.resources import Resources

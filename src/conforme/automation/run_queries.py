@@ -6,16 +6,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    ColumnElement,
     Numeric,
-    Text,
     any_,
     delete,
     exists,
     func,
-    literal,
     null,
     or_,
     select,
@@ -39,16 +34,12 @@ from conforme.automation.models import (
 from conforme.automation.selection import Candidate
 from conforme.fiches.models import FicheCache
 from conforme.fiches.scope import visible
+from conforme.foundation.arrays import numbers, texts
 from conforme.foundation.database import ReadSession, WriteSession
 from conforme.foundation.ledger import LlmCall
 from conforme.recordings.models import Recording
 
 Session = ReadSession | WriteSession
-
-
-def texts(values: Sequence[str]) -> ColumnElement[Sequence[str]]:
-    """One parameter, however many there are: a statement takes 65,535 of them."""
-    return literal(list(values), ARRAY(Text))
 
 
 async def held(session: WriteSession, run_id: int) -> AutomationRun | None:
@@ -206,7 +197,7 @@ async def paid_for(session: Session, item: AutomationRunFiche) -> Paid:
     # Each half by an index of its own: with one condition or the other the whole ledger would be read.
     call, cost = LlmCall.id.label("call"), LlmCall.cost_micros.label("cost")
     audits = select(call, cost, null().cast(Numeric).label("speech")).where(
-        LlmCall.audit_id == any_(literal(list(item.audit_ids), ARRAY(BigInteger)))
+        LlmCall.audit_id == any_(numbers(item.audit_ids))
     )
     speech = select(call, cost, LlmCall.audio_seconds).where(
         LlmCall.kind == "speech", LlmCall.recording_id.in_(made)

@@ -8,18 +8,15 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
-    Text,
     and_,
     any_,
     false,
     func,
-    literal,
     or_,
     select,
     true,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from conforme.accounts.actor import Actor, Scope
 from conforme.fiches.coverage import Span
@@ -27,6 +24,7 @@ from conforme.fiches.models import NOT_FOUND, FicheCache, ProgressiveFetchAsker,
 from conforme.fiches.placing import Place
 from conforme.fiches.ports import Session
 from conforme.fiches.scope import visible
+from conforme.foundation.arrays import texts
 from conforme.foundation.database import WriteSession
 from conforme.foundation.web import Page
 
@@ -187,7 +185,7 @@ async def halted(session: Session, before: datetime, limit: int, last: Halted | 
 
 async def places(session: Session, fiche_ids: Sequence[str]) -> dict[str, Place]:
     """Where earlier searches have put these sales."""
-    query = _places().where(FicheCache.fiche_id == any_(_array(fiche_ids)))
+    query = _places().where(FicheCache.fiche_id == any_(texts(fiche_ids)))
     return {row[0]: _place(row) for row in await session.execute(query)}
 
 
@@ -199,13 +197,8 @@ async def places_for(
         FicheCache.sales_date == day.isoformat(),
         or_(FicheCache.sold_from < searched.start, FicheCache.sold_to > searched.end),
     )
-    query = _places().where(or_(FicheCache.fiche_id == any_(_array(fiche_ids)), beyond))
+    query = _places().where(or_(FicheCache.fiche_id == any_(texts(fiche_ids)), beyond))
     return {row[0]: _place(row) for row in await session.execute(query)}
-
-
-def _array(texts: Sequence[str]) -> ColumnElement[Sequence[str]]:
-    """One parameter, however many there are: a statement takes 65,535 of them."""
-    return literal(list(texts), ARRAY(Text))
 
 
 def _places() -> Select[str, str | None, date | None, date | None]:
