@@ -1,5 +1,8 @@
 """Audits counted by what they have in common, and by fiche."""
 
+import random
+import statistics
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,7 +15,9 @@ from audit_rows import audit, configured, fiche
 from conforme.accounts.grants import Scope
 from conforme.audits import fiche_groups
 from conforme.audits.list_schemas import AuditList, FichesOfAudits
+from conforme.audits.models import STATUSES
 from conforme.foundation.database import Database
+from conforme.foundation.web import iso
 from people import everything_within, signed_in
 from product_fixtures import SETTINGS
 
@@ -129,6 +134,72 @@ async def test_a_key_is_what_its_audits_share(
         ("statusCounts" in group) is ("status&" not in f"{query}&" and "niveau" not in query)
         for group in groups
     )
+
+
+async def test_groups_come_to_what_their_audits_come_to(api: httpx2.AsyncClient, database: Database) -> None:
+    pinned, chance = await configured(database, "Grille A"), random.Random(7)  # noqa: S311
+    rows: list[dict[str, Any]] = [
+        {
+            "fiche_id": str(number % 7),
+            "status": (status := chance.choice([*STATUSES, "completed", "completed"])),
+            "niveau": chance.choice(["BON", "REJET"]) if status == "completed" else "PENDING",
+            "is_compliant": chance.random() < 0.5,
+            "score_percentage": Decimal(chance.randrange(10_001)) / 100,
+            "created_at": DAY - timedelta(minutes=chance.randrange(9_000)),
+        }
+        for number in range(120)
+    ]
+    async with database.write() as session:
+        fiches = [await fiche(session, str(number)) for number in range(7)]
+        for number, row in enumerate(rows):
+            await audit(session, pinned, number, fiche_cache_id=fiches[int(row["fiche_id"])], **row)
+    for by, key_of in {
+        "status": lambda row: row["status"],
+        "niveau": lambda row: row["niveau"],
+        "created_day": lambda row: row["created_at"].date().isoformat(),
+        "fiche": lambda row: str(fiches[int(row["fiche_id"])]),
+        "score_bucket&bucket_size=25": lambda row: _bucket(row, 25),
+    }.items():
+        expected = defaultdict[str | None, list[dict[str, Any]]](list)
+        for row in rows:
+            expected[key_of(row)].append(row)
+        groups = await _grouped(api, f"group_by={by}&limit=500")
+        assert {group["key"]: _told(group) for group in groups} == {
+            key: _computed(alike) for key, alike in expected.items()
+        }, by
+    latest = defaultdict[str, list[datetime]](list)
+    for row in rows:
+        latest[row["fiche_id"]].append(row["created_at"])
+    body = (await api.get("/api/audits/grouped-by-fiches")).json()
+    assert [each["fiche"]["ficheId"] for each in body["data"]] == sorted(
+        latest, key=lambda number: max(latest[number]), reverse=True
+    )
+    assert [each["summary"]["latestAuditDate"] for each in body["data"]] == [
+        iso(max(latest[each["fiche"]["ficheId"]])) for each in body["data"]
+    ]
+
+
+def _bucket(row: dict[str, Any], size: int) -> str | None:
+    low = int(row["score_percentage"]) // size * size
+    return f"{low}-{low + size}" if row["status"] == "completed" else None
+
+
+def _told(group: dict[str, Any]) -> list[Any]:
+    names = ("count", "compliantCount", "nonCompliantCount", "avgScore", "minScore", "maxScore")
+    return [None if group[name] is None else round(group[name], 9) for name in names]
+
+
+def _computed(alike: list[dict[str, Any]]) -> list[Any]:
+    done = [row for row in alike if row["status"] == "completed"]
+    scores = [row["score_percentage"] for row in done]
+    good = sum(row["is_compliant"] for row in done)
+    told = [statistics.mean(scores), min(scores), max(scores)] if done else [None] * 3
+    return [
+        len(alike),
+        good,
+        len(done) - good,
+        *(None if each is None else round(float(each), 9) for each in told),
+    ]
 
 
 async def test_an_audit_that_has_not_ended_lowers_no_average(

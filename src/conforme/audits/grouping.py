@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Date, Row, Select, any_, case, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Date, Row, Select, any_, case, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 
 from conforme.accounts.actor import Actor
@@ -22,37 +22,49 @@ from conforme.foundation.database import ReadSession
 from conforme.foundation.errors import Invalid
 from conforme.foundation.query import Limits, Query, whole_number
 
+A_MIDNIGHT: Final = datetime(2000, 1, 1, tzinfo=UTC)
 UNKNOWN_GROUPE: Final = "UNKNOWN"
 BUCKET: Final = Limits(default=10, low=1, high=100)
 
-Key = Callable[[int], ColumnElement[Any] | InstrumentedAttribute[Any]]
+Columns = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 
-def _groupe(_size: int) -> ColumnElement[Any]:
-    return func.coalesce(func.nullif(FicheCache.groupe, ""), UNKNOWN_GROUPE)
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What audits are grouped by.
+
+    All audits are counted by a value that is had for nothing, or nearly: what is dearer is asked of those counts.
+    """
+
+    value: Columns
+    key: Callable[[ColumnElement[Any], ColumnElement[str], int], ColumnElement[Any]] = lambda value, *_: value
+    """Of a value, the status and the size of a bucket."""
 
 
-def _day(_size: int) -> ColumnElement[Any]:
-    return cast(func.timezone("UTC", AuditRow.created_at), Date)
+def _groupe(value: ColumnElement[Any], *_: Any) -> ColumnElement[Any]:
+    return func.coalesce(func.nullif(value, ""), UNKNOWN_GROUPE)
 
 
-def _bucket(size: int) -> ColumnElement[Any]:
+def _day(value: ColumnElement[Any], *_: Any) -> ColumnElement[Any]:
+    return cast(func.timezone("UTC", value), Date)
+
+
+def _bucket(value: ColumnElement[Any], status: ColumnElement[str], size: int) -> ColumnElement[Any]:
     """The lower end; an audit without a verdict has no score, and so no bucket."""
-    return case((AuditRow.status == "completed", func.floor(AuditRow.score_percentage / size) * size))
+    return case((status == "completed", func.div(value, size) * size))
 
 
 KEYS: Final[Mapping[str, Key]] = {
-    "fiche": lambda _: AuditRow.fiche_cache_id,
-    "audit_config": lambda _: AuditRow.audit_config_id,
-    "status": lambda _: AuditRow.status,
-    "niveau": lambda _: AuditRow.niveau,
-    "automation_schedule": lambda _: AuditRow.automation_schedule_id,
-    "automation_run": lambda _: AuditRow.automation_run_id,
-    "groupe": _groupe,
-    "created_day": _day,
-    "score_bucket": _bucket,
+    "fiche": Key(AuditRow.fiche_cache_id),
+    "audit_config": Key(AuditRow.audit_config_id),
+    "status": Key(AuditRow.status),
+    "niveau": Key(AuditRow.niveau),
+    "automation_schedule": Key(AuditRow.automation_schedule_id),
+    "automation_run": Key(AuditRow.automation_run_id),
+    "groupe": Key(FicheCache.groupe, _groupe),
+    "created_day": Key(func.date_bin(timedelta(days=1), AuditRow.created_at, A_MIDNIGHT), _day),
+    "score_bucket": Key(AuditRow.score_percentage, _bucket),
 }
-"""What audits are grouped by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,24 +155,43 @@ def _row(values: Sequence[Any]) -> GroupRow:
 
 
 def _groups(asked: Sequence[ColumnElement[bool]], grouping: Grouping) -> Select[Any]:
-    key = KEYS[grouping.by](grouping.bucket_size).label("key")
-    # Named before it is grouped by: an expression with parameters is written twice and would not be the same.
-    seen = select(key, AuditRow.status, AuditRow.is_compliant, AuditRow.score_percentage)
+    """Counted by value, status and compliance first, which asks least of each audit; few counts are then added up."""
+    how = KEYS[grouping.by]
+    seen = select(how.value.label("value"), AuditRow.status, AuditRow.is_compliant, AuditRow.score_percentage)
     if grouping.by == "groupe":
         seen = seen.outerjoin(FicheCache, FicheCache.id == AuditRow.fiche_cache_id)
+    # Named before it is grouped by: an expression with parameters is written twice and would not be the same.
     facts = seen.where(*asked).subquery("facts")
-    done = facts.c.status == "completed"
-    score = facts.c.score_percentage
-    return select(
-        facts.c.key,
-        func.count().label("count"),
-        func.count().filter(done, facts.c.is_compliant).label("compliant"),
-        func.count().filter(done).label("completed"),
-        func.avg(score).filter(done).label("average"),
-        func.min(score).filter(done).label("lowest"),
-        func.max(score).filter(done).label("highest"),
-        *(func.count().filter(facts.c.status == status).label(f"status_{status}") for status in STATUSES),
-    ).group_by(facts.c.key)
+    score, count = facts.c.score_percentage, func.count()
+    scores = func.sum(score), func.min(score), func.max(score)
+    if grouping.by == "score_bucket":
+        value = facts.c.value
+        scores = value * count, value, value
+    alike = (facts.c.value, facts.c.status, facts.c.is_compliant)
+    named = (what.label(name) for what, name in zip(scores, ("sum", "lowest", "highest"), strict=True))
+    parts = select(*alike, count.label("count"), *named).group_by(*alike).subquery("parts").c
+    keyed = (
+        select(how.key(parts.value, parts.status, grouping.bucket_size).label("key"), *parts)
+        .subquery("keyed")
+        .c
+    )
+
+    def counted(*which: ColumnElement[bool]) -> ColumnElement[int]:
+        of_them = func.sum(keyed.count).filter(*which) if which else func.sum(keyed.count)
+        return cast(func.coalesce(of_them, 0), BigInteger)
+
+    done = keyed.status == "completed"
+    told: list[ColumnElement[Any]] = [
+        keyed.key,
+        counted().label("count"),
+        counted(done, keyed.is_compliant).label("compliant"),
+        counted(done).label("completed"),
+        (func.sum(keyed.sum).filter(done) / counted(done)).label("average"),
+        func.min(keyed.lowest).filter(done).label("lowest"),
+        func.max(keyed.highest).filter(done).label("highest"),
+        *(counted(keyed.status == status).label(f"status_{status}") for status in STATUSES),
+    ]
+    return select(*told).group_by(keyed.key)
 
 
 def key_text(grouping: Grouping, key: Any) -> str | None:

@@ -24,6 +24,16 @@ from conforme.foundation.database import Base, Identified, Updated
 
 STATUSES = ("pending", "running", "completed", "failed")
 OPEN = ("pending", "running")
+LISTED = [
+    "audit_config_id",
+    "status",
+    "niveau",
+    "is_compliant",
+    "score_percentage",
+    "automation_schedule_id",
+    "automation_run_id",
+]
+"""What audits are grouped by and shown first."""
 FACTS = [
     "audit_config_id",
     "status",
@@ -40,6 +50,7 @@ FACTS = [
     "is_latest",
     "deleted_at",
 ]
+"""All that lists filter, sort and group by."""
 
 
 class TranscriptSnapshot(Identified, Base):
@@ -69,15 +80,16 @@ class AuditRow(Updated, Base):
         # What lists filter, sort and group by, beside rows that are many times as wide: in the order of lists, and by
         # the fiche that decides who sees it.
         Index("ix_audits_facts", "created_at", "id", postgresql_include=["fiche_cache_id", *FACTS]),
-        Index("ix_audits_facts_of_fiche", "fiche_cache_id", postgresql_include=["created_at", "id", *FACTS]),
+        Index("ix_audits_facts_of_fiche", "fiche_cache_id", "created_at", postgresql_include=["id", *FACTS]),
         Index("ix_audits_with_error", "id", postgresql_where=text("error_message is not null")),
         Index("ix_audits_without_fiche", "fiche_id", "id", postgresql_where=text("fiche_cache_id is null")),
-        # What lists show unless they are asked for more: counted by it.
+        # What lists show unless they are asked for more. PostgreSQL unpacks all columns of what it reads of an index:
+        # without those that few ask for, the rest is read in half the time.
         Index(
             "ix_audits_listed",
             "created_at",
             "id",
-            postgresql_include=["fiche_cache_id"],
+            postgresql_include=["fiche_cache_id", *LISTED],
             postgresql_where=text("is_latest is true and deleted_at is null"),
         ),
         # The same by fiche: for who sees a part, and the latest of each without hashing.
