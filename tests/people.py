@@ -81,29 +81,39 @@ async def _user(session: WriteSession, crm_user_id: str | None) -> int:
 
 async def _role(session: WriteSession, user_id: int, grants: Grants) -> None:
     """Two roles, since a role states one scope for reading and writing."""
-    for part, write in (("reads", False), ("writes", True)):
-        key = f"test-{part}-{next(_numbers)}"
-        role = (await session.execute(insert(Role).values(key=key, name=key).returning(Role.id))).scalar_one()
-        await session.execute(insert(UserRole).values(user_id=user_id, role_id=role))
-        for grant in grants.by_key.values():
-            scope = grant.write if write else grant.read
-            if scope is not None:
-                await session.execute(
-                    insert(RolePermission).values(
-                        role_id=role,
-                        permission_id=await _permission(session, grant.key),
-                        can_read=not write,
-                        can_write=write,
-                        scope=scope,
-                    )
-                )
+    permissions = await _permissions(session, grants.by_key)
+    keys = {write: f"test-{part}-{next(_numbers)}" for part, write in (("reads", False), ("writes", True))}
+    made = await session.execute(
+        insert(Role).values([{"key": key, "name": key} for key in keys.values()]).returning(Role.key, Role.id)
+    )
+    roles = dict(made.all())
+    await session.execute(
+        insert(UserRole).values([{"user_id": user_id, "role_id": role} for role in roles.values()])
+    )
+    granted = [
+        {
+            "role_id": roles[keys[write]],
+            "permission_id": permissions[grant.key],
+            "can_read": not write,
+            "can_write": write,
+            "scope": scope,
+        }
+        for write in keys
+        for grant in grants.by_key.values()
+        if (scope := grant.write if write else grant.read) is not None
+    ]
+    if granted:
+        await session.execute(insert(RolePermission), granted)
 
 
-async def _permission(session: WriteSession, key: str) -> int:
-    known = await session.scalar(select(Permission.id).where(Permission.key == key))
-    if known is not None:
-        return known
-    return (await session.execute(insert(Permission).values(key=key).returning(Permission.id))).scalar_one()
+async def _permissions(session: WriteSession, keys: Iterable[str]) -> dict[str, int]:
+    """The ids of these permissions; those that are missing are made."""
+    known = select(Permission.key, Permission.id).where(Permission.key.in_(keys))
+    found = dict((await session.execute(known)).all())
+    if missing := [{"key": key} for key in keys if key not in found]:
+        made = insert(Permission).returning(Permission.key, Permission.id)
+        found |= dict((await session.execute(made, missing)).all())
+    return found
 
 
 async def _member(session: WriteSession, user_id: int, groupe: str) -> None:

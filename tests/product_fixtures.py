@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncGenerator, Generator
 from functools import cache
 
+import httpcore2
 import httpx2
 import pytest
 import structlog
@@ -49,6 +50,14 @@ def passwords_checked_once() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for slow in (passwords.argon2_matches, passwords.scrypt_matches):
             patch.setattr(passwords, slow.__name__, cache(slow))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def certificates_read_once() -> Generator[None]:
+    """Each client reads the machine's certificates, for tens of milliseconds; no test meets anyone who has one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpcore2, "default_ssl_context", cache(httpcore2.default_ssl_context))
         yield
 
 

@@ -5,7 +5,8 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 
-from markdown_pages import SOURCE, in_code, rows, section, text_of
+from markdown_pages import in_code, rows, section, text_of
+from written_events import modules
 
 import conforme
 from conforme.audits.verdicts import DropReason
@@ -33,13 +34,12 @@ def _errors() -> Iterator[type[ConformeError]]:
 
 
 def _calls() -> Iterator[tuple[str, ast.Call]]:
-    for file in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            if isinstance(node, ast.Call):
-                name = (
-                    node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                )
-                yield name, node
+    for module in modules():
+        for _, call in module.calls:
+            yield (
+                call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", ""),
+                call,
+            )
 
 
 def _said(of: str, keyword: str) -> set[str]:

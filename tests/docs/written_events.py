@@ -5,7 +5,7 @@ own parameters on as (part of) the name is itself a way to write events, and its
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,6 +45,9 @@ class Module:
     imported: dict[str, str]
     """What each name of the module stands for, in full."""
 
+    calls: Sequence[tuple[Function | None, ast.Call]]
+    """All of them, each with the innermost function that it stands in."""
+
     def full_name(self, node: ast.expr) -> str:
         match node:
             case ast.Name():
@@ -70,30 +73,36 @@ class Module:
         return None
 
 
-def _imports(tree: ast.Module) -> dict[str, str]:
-    known: dict[str, str] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            known |= {alias.asname or alias.name: alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    return known
+def _names(node: ast.AST) -> dict[str, str]:
+    """What an import makes known."""
+    match node:
+        case ast.Import(names=names):
+            return {alias.asname or alias.name: alias.name for alias in names}
+        case ast.ImportFrom(module=str(module), names=names):
+            return {alias.asname or alias.name: f"{module}.{alias.name}" for alias in names}
+        case _:
+            return {}
 
 
 def _module(file: Path) -> Module:
     parts = file.relative_to(SOURCE.parent).with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-    tree = ast.parse(file.read_bytes())
-    return Module(name, tree, _imports(tree))
+    tree, known = ast.parse(file.read_bytes()), dict[str, str]()
+    calls: list[tuple[Function | None, ast.Call]] = []
+    ahead: list[tuple[Function | None, ast.AST]] = [(None, tree)]
+    while ahead:
+        function, node = ahead.pop()
+        known |= _names(node)
+        if isinstance(node, ast.Call):
+            calls.append((function, node))
+        inside = node if isinstance(node, Function) else function
+        ahead.extend((inside, child) for child in ast.iter_child_nodes(node))
+    return Module(name, tree, known, sorted(calls, key=lambda call: call[1].lineno))
 
 
 @cache
 def modules() -> tuple[Module, ...]:
     return tuple(_module(file) for file in sorted(SOURCE.rglob("*.py")))
-
-
-def _functions(module: Module) -> Iterator[Function]:
-    return (node for node in ast.walk(module.tree) if isinstance(node, Function))
 
 
 def _named(call: ast.Call, writer: Writer) -> ast.expr:
@@ -123,10 +132,9 @@ def _calls_in(
     module: Module, writers: dict[str, Writer]
 ) -> Iterator[tuple[Function | None, ast.Call, Writer]]:
     """Calls of writers, each with the function that it stands in."""
-    inside = {id(node): function for function in _functions(module) for node in ast.walk(function)}
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Call) and (writer := writers.get(module.full_name(node.func))):
-            yield inside.get(id(node)), node, writer
+    for function, call in module.calls:
+        if writer := writers.get(module.full_name(call.func)):
+            yield function, call, writer
 
 
 @cache
