@@ -1,7 +1,8 @@
 """Who is told of the end of a run, and in which words."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import itertools
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -120,13 +121,19 @@ async def test_a_refusal_says_whether_trying_again_may_help(refusal: str, again:
 
 
 @asynccontextmanager
-async def conversing(*, delay: float = 0, bye: str = "221 bye") -> AsyncGenerator[tuple[Settings, list[str]]]:
-    """A mail server that takes its time over each answer, and the commands that it was given until it is left."""
+async def conversing(
+    *, delay: float = 0, bye: str = "221 bye", hello: Iterable[bytes] = ()
+) -> AsyncGenerator[tuple[Settings, list[str]]]:
+    """A mail server that takes its time over each answer and what it says before `220`, and what it was told."""
     commands: list[str] = []
     left = asyncio.Event()
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            for part in hello:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(delay)
             writer.write(b"220 ready\r\n")
             while line := await reader.readline():
                 commands.append(line.decode().split()[0].upper())
@@ -158,6 +165,28 @@ async def test_a_letter_that_was_given_up_is_not_sent_afterwards() -> None:
             await mail.send(settings, LETTER)
     assert (late.value.retryable, late.value.message) == (True, "The mail server did not answer in time")
     assert commands == ["EHLO", "MAIL"], "each answer was in time, all of them together were not"
+
+
+@pytest.mark.parametrize(
+    ("hello", "delay", "said"),
+    [
+        (itertools.repeat(b"2"), 0.2, "The mail server did not answer in time"),
+        (itertools.repeat(b"220-and\r\n"), 0.2, "The mail server did not answer in time"),
+        (
+            itertools.repeat(b"220-and more\r\n" * 999),
+            0,
+            "The mail server could not be reached (SMTPServerDisconnected)",
+        ),
+    ],
+    ids=["a byte at a time", "a line at a time", "without end"],
+)
+async def test_a_server_whose_answer_does_not_end_is_left(
+    hello: Iterable[bytes], delay: float, said: str
+) -> None:
+    async with conversing(hello=hello, delay=delay) as (settings, commands):
+        with pytest.raises(MailFailed) as left:
+            await mail.send(settings, LETTER)
+    assert (left.value.retryable, left.value.message, commands) == (True, said, [])
 
 
 async def test_a_letter_that_was_taken_is_sent_whatever_the_server_says_in_parting() -> None:

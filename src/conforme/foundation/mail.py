@@ -14,6 +14,7 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 IMPLICIT_TLS_PORT = 465
 MAX_SUBJECT = 200
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+MAX_ANSWERS_BYTES = 262_144
+"""More than a server has to say in a whole conversation."""
 PERMANENT = 500
 """Answers of a mail server from here on are final (RFC 5321 §4.2.1)."""
 
@@ -115,23 +118,64 @@ def message_of(letter: Letter, sender: str, host: str) -> EmailMessage:
     return message
 
 
+class _Answers:
+    """What a server says, line by line, as long as the conversation may last: each byte that comes late counts."""
+
+    def __init__(self, conversation: "_Timed") -> None:
+        self._conversation = conversation
+        self._ahead = b""
+        self._left = MAX_ANSWERS_BYTES
+
+    def readline(self, limit: int) -> bytes:
+        while b"\n" not in self._ahead and len(self._ahead) < limit:
+            some = self._conversation.receive()
+            if not some:
+                break
+            self._ahead += some
+            self._left -= len(some)
+            if self._left < 0:
+                raise ConnectionAbortedError("The mail server says too much")
+        end = min(self._ahead.find(b"\n") + 1 or limit, limit)
+        line, self._ahead = self._ahead[:end], self._ahead[end:]
+        return line
+
+    def close(self) -> None:
+        self._ahead = b""
+
+
 class _Timed(smtplib.SMTP):
     """A conversation that is over in time: a letter that the server has not asked for by then is not sent."""
 
-    seconds = 0.0
-    until = 0.0
+    def __init__(self, host: str, port: int, *, seconds: float, **given: Any) -> None:
+        self.seconds, self.until = seconds, time.monotonic() + seconds
+        super().__init__(host, port, timeout=seconds, **given)
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None:
+            self.file = _Answers(self)
+        return super().getreply()
+
+    def receive(self) -> bytes:
+        """What the server has said by now, or says next; nothing when it has left."""
+        if self.sock is None:
+            return b""
+        self.sock.settimeout(self._left())
+        return self.sock.recv(4096)
 
     def putcmd(self, cmd: str, args: str = "") -> None:
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if (
-            cmd == "data"
-        ):  # a server that is left while it takes a letter may have taken it: that is to be rare
+        left = self._left()
+        if cmd == "data":
+            # A server that is left while it takes a letter may have taken it: that is to be rare.
             left, self.until = self.seconds, time.monotonic() + self.seconds
         if self.sock is not None:
             self.sock.settimeout(left)
         super().putcmd(cmd, args)
+
+    def _left(self) -> float:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
 
 class _TimedTls(_Timed, smtplib.SMTP_SSL):
@@ -140,13 +184,9 @@ class _TimedTls(_Timed, smtplib.SMTP_SSL):
 
 def _connected(settings: Settings, host: str, context: ssl.SSLContext) -> _Timed:
     seconds = settings.smtp_timeout_ms / 1000
-    until = time.monotonic() + seconds
     if settings.smtp_secure or settings.smtp_port == IMPLICIT_TLS_PORT:
-        server = _TimedTls(host, settings.smtp_port, timeout=seconds, context=context)
-    else:
-        server = _Timed(host, settings.smtp_port, timeout=seconds)
-    server.seconds, server.until = seconds, until
-    return server
+        return _TimedTls(host, settings.smtp_port, seconds=seconds, context=context)
+    return _Timed(host, settings.smtp_port, seconds=seconds)
 
 
 def _deliver(settings: Settings, host: str, message: EmailMessage) -> None:
