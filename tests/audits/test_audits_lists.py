@@ -9,9 +9,11 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from audit_rows import audit, configured, fiche, step
 from conforme.audits.filters import SORTS, Cursor, Filters, cursor_text, parse_filters
+from conforme.audits.models import AuditRow
 from conforme.foundation.database import Database, now
 from conforme.foundation.errors import Invalid
 
@@ -123,6 +125,28 @@ async def test_a_filter_keeps_what_it_names(
 ) -> None:
     assert await _numbers(two, only_first) == [1]
     assert await _numbers(two, only_second) == [2]
+
+
+async def test_what_is_asked_of_fiches_leaves_out_an_audit_whose_fiche_is_not_known(
+    api: httpx2.AsyncClient, database: Database
+) -> None:
+    pinned = await configured(database)
+    async with database.write() as session:
+        known = await audit(session, pinned, 1)
+        unknown = await audit(session, pinned, 2)
+        await session.execute(update(AuditRow).where(AuditRow.id == unknown).values(fiche_cache_id=None))
+    every = (await api.get("/api/audits")).json()["data"]
+    assert {each["id"] for each in every} == {str(known), str(unknown)}
+    for query in (
+        "fetched_at_from=2000-01-01",
+        "has_recordings=false",
+        "agence_query=lyon",
+        "groupes=EQUIPE R1",
+    ):
+        body = (await api.get(f"/api/audits?{query}")).json()
+        assert ([each["id"] for each in body["data"]], body["pagination"]["total"]) == ([str(known)], 1), (
+            query
+        )
 
 
 @pytest.mark.parametrize(

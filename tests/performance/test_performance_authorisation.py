@@ -1,5 +1,6 @@
 """Knowing who calls costs a request one statement at most, and a list of audits no more for who sees a part of them."""
 
+import re
 from collections.abc import Mapping
 
 import httpx2
@@ -95,5 +96,5 @@ async def test_a_page_of_audits_is_found_without_reading_a_row(
             )
         )
         shown = "\n".join(row[0] for row in plan)
-    assert "Index Only Scan using ix_audits_listed" in shown
+    assert re.search("Index Only Scan using ix_audits_(listed|facts)_", shown)
     assert "Index Only Scan using ix_fiche_cache_groupe" in shown

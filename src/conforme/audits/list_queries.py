@@ -54,13 +54,27 @@ def conditions(actor: Actor, filters: Filters) -> list[Condition]:
 def _of_fiche(actor: Actor, filters: Filters) -> list[Condition]:
     asked = _fiche_conditions(filters)
     if actor.scope is Scope.ALL:
-        theirs = AuditRow.fiche_cache_id.in_(select(FicheCache.id).where(*asked))
-        # Audits of few fiches are found from these. Else each audit is held against them, in the order of an index.
-        few = filters.groupes or filters.sales_dates or None not in (filters.sold.low, filters.sold.high)
-        return [theirs if few else theirs.is_(True)] if asked else []
+        return _held_against(asked, filters) if asked else []
     # All the actor may see is looked up first; then theirs are gathered by the index on the fiche.
     fiches = select(FicheCache.id).where(visible(actor), *asked)
     return [AuditRow.fiche_cache_id == any_(func.array(fiches.scalar_subquery()))]
+
+
+def _held_against(asked: Sequence[Condition], filters: Filters) -> list[Condition]:
+    """Audits of fiches of which all this holds, without a scope.
+
+    Audits of few fiches are found from these. Else each audit is held against the fiches, in the order of an index:
+    against those that are sought by a text, which are seldom many, or against those that are left out. What is looked
+    up in is small then where much is shown, and large where little is.
+    """
+    audits = AuditRow.fiche_cache_id
+    theirs = audits.in_(select(FicheCache.id).where(*asked))
+    if filters.groupes or filters.sales_dates or None not in (filters.sold.low, filters.sold.high):
+        return [theirs]
+    if filters.groupe_query or filters.agence_query or filters.prospect_query:
+        return [theirs.is_(True)]
+    others = select(FicheCache.id).where(and_(*asked).is_not(True))
+    return [audits.is_not(None), audits.not_in(others).is_(True)]
 
 
 def _fiche_conditions(filters: Filters) -> list[Condition]:
